@@ -1,0 +1,45 @@
+# Set-up happens by itself and again only when pyproject.toml or constraints.txt change.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The first interpreter that is new enough.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+
+.PHONY: demo test lint types bench docs constraints wheel
+.DEFAULT_GOAL := demo
+
+demo: $(INSTALLED)  ## the whole job against an archive served here; leaves a mirror in demo/
+	$(BIN)/empiar-mirror rehearse --keep demo
+
+test: $(INSTALLED)  ## all tests; those that need vsftpd, Apache or nginx say so where they are missing
+	$(BIN)/pytest
+
+lint: $(INSTALLED)  ## format, style, and the import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(INSTALLED)  ## static types, strict
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## measurements; they assert nothing and take a while
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(INSTALLED)  ## the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+constraints: $(INSTALLED)  ## constraints.txt from what is installed now
+	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude empiar-mirror; } > constraints.new
+	mv constraints.new constraints.txt
+
+wheel: $(INSTALLED)
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export]' --group dev
+	touch $@
