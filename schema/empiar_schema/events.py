@@ -1,0 +1,162 @@
+"""What happens, in the past tense. Logs, progress bars and later metrics all listen to the same events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from empiar_schema.states import Channel, CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events; `name` is what logs show."""
+
+    name = "event"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryCrawled(Event):
+    """An entry's metadata stands in the catalogue."""
+
+    name = "entry.crawled"
+    empiar_id: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EntryAbsent(Event):
+    """The archive does not serve this entry."""
+
+    name = "entry.absent"
+    empiar_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListingProgressed(Event):
+    """More of an entry's file listing has been read; nothing of it is in the catalogue yet."""
+
+    name = "listing.progressed"
+    empiar_id: int
+    directories: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListingReplaced(Event):
+    """A complete listing stands in the catalogue."""
+
+    name = "listing.replaced"
+    empiar_id: int
+    source: str
+    files: int
+    bytes: int
+    added: int
+    changed: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlFailed(Event):
+    """One entry or one source failed; the crawl goes on with the others."""
+
+    name = "crawl.failed"
+    empiar_id: int | None
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegan(Event):
+    """A file's bytes begin to come."""
+
+    name = "attempt.began"
+    file_id: int
+    path: str
+    channel: Channel
+    size_bytes: int | None
+    start_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BytesMoved(Event):
+    """Bytes of a file stand in its part file."""
+
+    name = "bytes.moved"
+    file_id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """An attempt at a file ended without it; `next_state` says what becomes of it."""
+
+    name = "attempt.failed"
+    file_id: int
+    path: str
+    channel: Channel
+    reason: str
+    next_state: CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class FileArrived(Event):
+    """A file is durable at its final path and recorded; the one closing line about it."""
+
+    name = "file.arrived"
+    file_id: int
+    path: str
+    channel: Channel | None
+    size_bytes: int
+    sha256: str
+    attempts: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileGivenUp(Event):
+    """A file is parked or quarantined."""
+
+    name = "file.given_up"
+    file_id: int
+    path: str
+    state: CopyState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken(Event):
+    """A step of a file's journey is done: ``claimed``, ``transferred``, ``verified``, ``synced``, ``linked``, ``recorded``, ``tidied``."""
+
+    name = "step.taken"
+    file_id: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Event):
+    """Work rests: a full disk, a host that is down. `until` says what it waits for."""
+
+    name = "paused"
+    reason: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """Work goes on after a pause."""
+
+    name = "resumed"
+    reason: str
+
+
+class Observer(Protocol):
+    """Listens to events. Must be quick and must not raise."""
+
+    def __call__(self, event: Event) -> None:
+        """Takes one event."""
+
+
+def nobody(event: Event) -> None:
+    """The observer that does not care."""

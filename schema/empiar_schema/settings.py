@@ -1,0 +1,233 @@
+"""The configuration: one frozen tree, read once, passed down in parts. See docs/configuration.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from empiar_schema.sizes import parse_duration, parse_size
+from empiar_schema.states import Channel
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _base_url(url: str, *schemes: str) -> str:
+    parts = urlsplit(url)  # raises ValueError itself for a port or a bracket that is none
+    if parts.scheme not in schemes or not parts.hostname or _UNPRINTABLE.search(url):
+        raise ValueError(f"must be an address such as {schemes[0]}://host/path")
+    if parts.username or parts.password:
+        raise ValueError(
+            "must not hold a user name or a password: addresses appear in logs and in the catalogue"
+        )
+    if parts.query or parts.fragment:
+        raise ValueError("must end with a path, without ? or #")
+    return url.rstrip("/")
+
+
+def _http_url(url: str) -> str:
+    return _base_url(url, "https", "http")
+
+
+def _ftp_url(url: str) -> str:
+    return _base_url(url, "ftp")
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+FtpUrl = Annotated[str, AfterValidator(_ftp_url)]
+
+T = TypeVar("T")
+
+
+def _each_once(items: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(items)) < len(items):
+        raise ValueError("must name each at most once")
+    return items
+
+
+def _header_text(text: str) -> str:
+    # It becomes part of a request header, where a line break would be a header of its own.
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("must be printable ASCII text on one line")
+    return text.strip()
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise ValueError("must be made of a-z, 0-9, _ and -, because it names a folder")
+    return name
+
+
+def _hours(text: str) -> str:
+    if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError("must be hours such as 22:00-06:00, or empty")
+    return text
+
+
+def _fraction(value: object) -> object:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"{value!r} is not a share; write 0.95 or 95%") from None
+    return value
+
+
+Fraction = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would take `true` for 1.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
+
+
+class ArchiveSettings(_Table):
+    """Where the archive is. The defaults are EMPIAR's public addresses."""
+
+    api_url: HttpUrl = "https://www.ebi.ac.uk/empiar/api"
+    """The REST API; an entry is at `entry/{id}` below it."""
+    search_url: HttpUrl = "https://www.ebi.ac.uk/emdb/api/empiar/search"
+    """The search that enumerates entries and says what changed since a day."""
+    site_url: HttpUrl = "https://www.ebi.ac.uk/empiar"
+    """The web site, whose directory-tree JSON checks listings."""
+    https_url: HttpUrl = "https://ftp.ebi.ac.uk/empiar/world_availability"
+    """The file tree over HTTPS."""
+    ftp_url: FtpUrl = "ftp://ftp.ebi.ac.uk/empiar/world_availability"
+    """The file tree over FTP."""
+    globus_collection: str = "47772002-3e5b-4fd3-b97c-18cee38d6df2"
+    """UUID of the archive's Globus collection."""
+    globus_path: str = "/gridftp/empiar/world_availability"
+    """The file tree's path in that collection."""
+
+
+class CrawlSettings(_Table):
+    """How the archive is asked for metadata and listings."""
+
+    interval: Seconds = Field(default=6 * 3600.0, gt=0)
+    """How long an entry's metadata counts as fresh. An entry that is asked for by its id is listed anew when older than this."""
+    relist: Seconds = Field(default=14 * 86_400.0, gt=0)
+    """How long a file listing stands while the metadata does not change; listing all of EMPIAR is half a day of requests."""
+    requests_per_s: PositiveFloat = 5.0
+    """Requests a second and host, at most."""
+    connections: PositiveInt = Field(default=4, le=64)
+    """Connections a host for metadata and listings, at most."""
+    contact: Annotated[str, AfterValidator(_header_text)] = ""
+    """An e-mail address or web page of whoever runs this mirror; it goes into the User-Agent."""
+    listing: Annotated[tuple[Literal["ftp", "https"], ...], AfterValidator(_each_once)] = Field(
+        default=("ftp", "https"), min_length=1
+    )
+    """Sources of file listings, in the order in which they are tried."""
+    exact_sizes: int = Field(default=20_000, ge=0)
+    """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
+
+
+class TransferSettings(_Table):
+    """How files are fetched."""
+
+    channels: Annotated[tuple[Channel, ...], AfterValidator(_each_once)] = Field(
+        default=(Channel.HTTPS, Channel.FTP), min_length=1
+    )
+    """Channels in order of preference; a file falls back from one to the next."""
+    connections: PositiveInt = Field(default=8, le=64)
+    """Connections a host for transfers, at most."""
+    connections_per_file: PositiveInt = Field(default=4, le=7)
+    """Connections for one large file, at most."""
+    requests_per_s: PositiveFloat = 50.0
+    """Requests a second and host for transfers, at most."""
+    stall_s: Seconds = Field(default=12.0, gt=0)
+    """Time without a byte after which an attempt ends."""
+    retries: int = Field(default=5, ge=0)
+    """Fruitless attempts in a row before a file is parked; progress renews the budget."""
+    retry_wait_s: Seconds = Field(default=2.0, ge=0)
+    """First wait between attempts; doubles, with jitter, up to five minutes."""
+    segment_bytes: Bytes = Field(default=16 * 2**20, ge=2**20)
+    """Large files are fetched in ranges of this size when several connections share one."""
+
+
+class DiskSettings(_Table):
+    """How full the disk may get."""
+
+    high_watermark: Fraction = 0.95
+    """Nothing new starts when it would fill the file system beyond this."""
+    low_watermark: Fraction = 0.90
+    """Paused work goes on when the file system is below this again."""
+    quota: Bytes | None = Field(default=None, gt=0, examples=["500TiB"])
+    """Bytes that this mirror may hold in all; not set means no limit of its own."""
+
+    @model_validator(mode="after")
+    def _low_below_high(self) -> Self:
+        if self.low_watermark > self.high_watermark:
+            raise ValueError(
+                f"low_watermark ({self.low_watermark:g}) must not be above high_watermark ({self.high_watermark:g})"
+            )
+        return self
+
+
+class GlobusSettings(_Table):
+    """The Globus account and collection of this mirror; secrets come from the environment or the token store only."""
+
+    collection: str = ""
+    """UUID of the collection that exports this mirror's storage."""
+    path: str = "/"
+    """Where `root` is in that collection."""
+    client_id: str = ""
+    """Client id of the registered application."""
+
+
+class ArrangeSettings(_Table):
+    """The standard layouts."""
+
+    views: Annotated[tuple[Annotated[str, AfterValidator(_folder_name)], ...], AfterValidator(_each_once)] = (
+        "cryoppp",
+    )
+    """Layout views that are built."""
+    link: Literal["auto", "hardlink", "reflink", "symlink", "copy"] = "auto"
+    """How a layout refers to the archive's files; auto takes the first that the file system can do."""
+
+
+class ScrubSettings(_Table):
+    """Regular re-reading of what is here."""
+
+    hours: Annotated[str, AfterValidator(_hours)] = ""
+    """Hours in which scrubbing is allowed, such as `22:00-06:00`; empty means always."""
+    bytes_per_s: Bytes | None = Field(default=None, gt=0, examples=["100MB"])
+    """How fast it may read; not set means as fast as the disk."""
+    period: Seconds = Field(default=90 * 86_400.0, gt=0)
+    """Every file is read again within this time."""
+
+
+class Settings(_Table):
+    """The whole configuration."""
+
+    root: Path = Path("empiar")
+    """Everything that is written lies below this folder; a relative one is seen from the configuration file."""
+    archive: ArchiveSettings = ArchiveSettings()
+    crawl: CrawlSettings = CrawlSettings()
+    transfer: TransferSettings = TransferSettings()
+    disk: DiskSettings = DiskSettings()
+    globus: GlobusSettings = GlobusSettings()
+    arrange: ArrangeSettings = ArrangeSettings()
+    scrub: ScrubSettings = ScrubSettings()

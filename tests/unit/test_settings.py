@@ -1,0 +1,176 @@
+"""The configuration: every key from file and environment, and errors that name the mistake."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys, load, nearest, variable_of
+from empiar_schema.faults import ConfigFault
+from empiar_schema.settings import Settings
+from empiar_schema.settings_reference import commented_file, documented_keys
+from empiar_schema.states import Channel
+
+
+def read(tmp_path: Path, toml: str = "", **environ: str) -> Settings:
+    file = tmp_path / "given.toml"
+    file.write_text(toml)
+    return load(file, environ={PREFIX + name: value for name, value in environ.items()}, cwd=tmp_path)
+
+
+def refusal(tmp_path: Path, toml: str = "", **environ: str) -> str:
+    with pytest.raises(ConfigFault) as caught:
+        read(tmp_path, toml, **environ)
+    return str(caught.value)
+
+
+def test_without_file_and_environment_everything_has_its_default(tmp_path: Path) -> None:
+    settings = load(environ={}, cwd=tmp_path)
+    assert settings == Settings(root=tmp_path / "empiar")
+
+
+def test_the_file_of_the_current_folder_is_read_without_being_named(tmp_path: Path) -> None:
+    (tmp_path / DEFAULT_FILE).write_text("[transfer]\nretries = 9\n")
+    assert load(environ={}, cwd=tmp_path).transfer.retries == 9
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFault, match=r"no configuration file nowhere\.toml"):
+        load(Path("nowhere.toml"), environ={}, cwd=tmp_path)
+
+
+def test_environment_beats_file_key_by_key(tmp_path: Path) -> None:
+    settings = read(tmp_path, "[crawl]\nconnections = 2\ncontact = 'a@b.org'\n", CRAWL__CONNECTIONS="7")
+    assert (settings.crawl.connections, settings.crawl.contact) == (7, "a@b.org")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "value"),
+    [
+        ("CRAWL__INTERVAL", "7d", "crawl.interval", 604_800.0),
+        ("TRANSFER__STALL_S", "90", "transfer.stall_s", 90.0),
+        ("TRANSFER__SEGMENT_BYTES", "2MiB", "transfer.segment_bytes", 2**21),
+        ("TRANSFER__CHANNELS", "ftp,https", "transfer.channels", (Channel.FTP, Channel.HTTPS)),
+        ("TRANSFER__CHANNELS", '["ftp"]', "transfer.channels", (Channel.FTP,)),
+        ("DISK__HIGH_WATERMARK", "98%", "disk.high_watermark", 0.98),
+        ("DISK__QUOTA", "500TB", "disk.quota", 500 * 10**12),
+        ("SCRUB__HOURS", "22:00-06:00", "scrub.hours", "22:00-06:00"),
+    ],
+)
+def test_variables_are_read_as_the_key_wants_them(
+    tmp_path: Path, variable: str, text: str, key: str, value: object
+) -> None:
+    table, _, name = key.partition(".")
+    assert getattr(getattr(read(tmp_path, **{variable: text}), table), name) == value
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ('rooot = "x"', "unknown key rooot; did you mean root?"),
+        ('contact = "x"', "unknown key contact; did you mean crawl.contact?"),
+        ("[transfr]\nretries = 1", "unknown key transfr"),
+        ("[transfer]\nconections = 1", "unknown key transfer.conections; did you mean transfer.connections?"),
+        ("transfer = 3", "transfer is a table; write [transfer]"),
+        ("[transfer]\nconnections = 65", "transfer.connections = 65: must be less than or equal to 64"),
+        ("[transfer]\nconnections = true", "transfer.connections = true: must not be true or false"),
+        ("[transfer]\nstall_s = inf", "transfer.stall_s = Infinity: must be a finite number"),
+        ('[transfer]\nchannels = ["https", "https"]', "must name each at most once"),
+        ('[transfer]\nchannels = ["gopher"]', "must be 'https', 'ftp' or 'globus'"),
+        ("[transfer]\nchannels = []", "transfer.channels"),
+        ('[transfer]\nsegment_bytes = "1 parsec"', "is not a size; write 500MB (decimal) or 2TiB (binary)"),
+        ('[crawl]\ninterval = "6 parsecs"', "is not a duration; write 90s, 6h or 7d"),
+        ('[crawl]\ncontact = "a\\nX-Evil: 1"', "must be printable ASCII text on one line"),
+        ('[archive]\nftp_url = "https://a/b"', "must be an address such as ftp://host/path"),
+        ('[archive]\nhttps_url = "https:///x"', "must be an address such as https://host/path"),
+        ('[disk]\nhigh_watermark = "full"', "disk.high_watermark"),
+        ('[disk]\nhigh_watermark = "x%"', "is not a share; write 0.95 or 95%"),
+        ("[disk]\nhigh_watermark = 0.5", "[disk] low_watermark (0.9) must not be above high_watermark (0.5)"),
+        ('[arrange]\nviews = ["../x"]', "because it names a folder"),
+        ('[arrange]\nlink = "magic"', "must be 'auto', 'hardlink', 'reflink', 'symlink' or 'copy'"),
+        ('[scrub]\nhours = "25:00-26:00"', "must be hours such as 22:00-06:00, or empty"),
+    ],
+)
+def test_each_mistake_in_the_file_has_its_sentence(tmp_path: Path, toml: str, sentence: str) -> None:
+    text = refusal(tmp_path, toml)
+    assert sentence in text
+    assert str(tmp_path / "given.toml") in text
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = refusal(tmp_path, "[transfer]\nretries = -1\nstall = 1\n", CRAWL__CONNECTIONS="many", CRAW="1")
+    assert len(text.splitlines()) == 4
+
+
+def test_a_wrong_value_from_the_environment_names_the_variable(tmp_path: Path) -> None:
+    assert f"{PREFIX}ARRANGE__LINK: arrange.link" in refusal(tmp_path, ARRANGE__LINK="magic")
+
+
+def test_an_unknown_variable_is_an_error_that_hides_its_value(tmp_path: Path) -> None:
+    text = refusal(tmp_path, TRANSFER__STAL_S="a secret")
+    assert (
+        text
+        == f"{PREFIX}TRANSFER__STAL_S in the environment means nothing; did you mean {PREFIX}TRANSFER__STALL_S?"
+    )
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    text = refusal(tmp_path, '[archive]\napi_url = "https://me:hunter2@host/api"')
+    assert "must not hold a user name or a password" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a = [", "is not valid TOML"),
+        (b"a = '\xff'", "is not UTF-8"),
+        (b"#" * 2**20 + b"\n", "larger than 1 MiB"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / DEFAULT_FILE).write_bytes(content)
+    with pytest.raises(ConfigFault, match=sentence):
+        load(environ={}, cwd=tmp_path)
+
+
+def test_a_relative_root_is_seen_from_the_file_and_from_the_environment_from_here(tmp_path: Path) -> None:
+    folder, here = tmp_path / "etc", tmp_path / "here"
+    folder.mkdir()
+    here.mkdir()
+    (folder / "a.toml").write_text('root = "mirror"')
+    assert load(folder / "a.toml", environ={}, cwd=here).root == folder / "mirror"
+    assert load(folder / "a.toml", environ={PREFIX + "ROOT": "mirror"}, cwd=here).root == here / "mirror"
+    (folder / "a.toml").write_text("")
+    assert load(folder / "a.toml", environ={}, cwd=here).root == folder / "empiar"
+
+
+def test_the_commented_file_changes_nothing_and_uncommented_it_says_the_defaults(tmp_path: Path) -> None:
+    assert read(tmp_path, commented_file()) == load(environ={}, cwd=tmp_path)
+    uncommented = re.sub(r"^#(?=[a-z_]+ = )", "", commented_file(), flags=re.MULTILINE)
+    values = tomllib.loads(uncommented)
+    for key in documented_keys():
+        table = values[key.table] if key.table else values
+        if key.default is None:
+            assert table.pop(key.name) is not None
+    assert read(tmp_path, uncommented).disk.quota is not None  # the examples are valid, too
+    assert Settings.model_validate(values) == Settings()
+
+
+def test_every_key_has_a_sentence_and_a_variable() -> None:
+    documented = {key.dotted: key for key in documented_keys()}
+    assert list(documented) == list(known_keys())
+    assert all(key.sentence.endswith((".", ";")) for key in documented.values())
+    assert variable_of("archive.api_url") == "EMPIAR_MIRROR_ARCHIVE__API_URL"
+
+
+@given(st.sampled_from(list(known_keys())), st.data())
+def test_a_key_with_one_letter_lost_is_recognised(key: str, data: st.DataObject) -> None:
+    table, dot, name = key.rpartition(".")
+    at = data.draw(st.integers(0, len(name) - 1))
+    assert nearest(f"{table}{dot}{name[:at]}{name[at + 1 :]}", list(known_keys())) is not None
