@@ -1,0 +1,391 @@
+"""What the mirror writes: wishes, claims, proofs, arrivals. Each function runs inside a writer job and is idempotent.
+
+Every change of state goes through `empiar_schema.states.TRANSITIONS`; a forbidden one raises `CatalogueFault`.
+"""
+
+# ruff: noqa: S608
+# SQL is put together from this module's own constants; values are always bound.
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from empiar_schema.arrival_store import (
+    here_files,
+    record_arrivals,
+    record_damaged,
+    record_image,
+    record_verified,
+)
+from empiar_schema.codes import STATE_CODES, state_list
+from empiar_schema.copies import (
+    GONE,
+    Arrival,
+    Attempt,
+    Block,
+    HereFile,
+    ImageFacts,
+    Work,
+    forget_partial,
+    is_gone,
+    move,
+    state_of,
+    work_of,
+)
+from empiar_schema.faults import CatalogueFault
+from empiar_schema.files import Validators
+from empiar_schema.states import FAILED, Channel, CopyState
+
+__all__ = [
+    "GONE",
+    "Arrival",
+    "Attempt",
+    "Block",
+    "HereFile",
+    "ImageFacts",
+    "Work",
+    "claim",
+    "claimed_files",
+    "follow_listing",
+    "forget_blocks",
+    "here_files",
+    "next_not_before",
+    "park",
+    "partial_file_ids",
+    "quarantine",
+    "record_arrivals",
+    "record_attempts",
+    "record_blocks",
+    "record_damaged",
+    "record_first_byte",
+    "record_image",
+    "record_verified",
+    "release",
+    "retry_failed",
+    "unfinished",
+    "want_entry",
+    "want_files",
+]
+
+_S = CopyState
+_WANTED: Final = STATE_CODES[_S.WANTED]
+_CLAIMED: Final = STATE_CODES[_S.CLAIMED]
+_UNFINISHED: Final = state_list((_S.WANTED, _S.PARTIAL, _S.CLAIMED))
+
+# --- wishes -------------------------------------------------------------------------------------------------
+
+_LISTED: Final = (
+    " FROM directory d JOIN file f ON f.directory_id = d.directory_id"
+    " LEFT JOIN file_absence a ON a.file_id = f.file_id WHERE a.gone_at IS NULL AND "
+)
+_WANT: Final = (
+    "INSERT INTO copy (file_id, empiar_id, state, priority, bytes, wanted_at)"
+    f" SELECT f.file_id, d.empiar_id, {_WANTED}, ?2, f.bytes, ?3{_LISTED}{{}} ON CONFLICT DO NOTHING"
+)
+#: A later wish may raise the priority of what is not here yet, never lower it.
+_HURRY: Final = f"UPDATE copy SET priority = ?2 WHERE state IN ({_UNFINISHED}) AND priority < ?2 AND file_id "
+
+
+def want_entry(conn: sqlite3.Connection, empiar_id: int, *, now: int, priority: int = 0) -> int:
+    """Every listed file of the entry that is not gone is wanted; returns how many are newly so. Copies that exist keep their state."""
+    waiting_before, _ = unfinished(conn, empiar_ids=[empiar_id])
+    new = conn.execute(
+        _WANT.format("d.empiar_id = ?1 ORDER BY f.file_id"), (empiar_id, priority, now)
+    ).rowcount
+    if waiting_before:
+        conn.execute(f"{_HURRY} IN (SELECT f.file_id {_LISTED} d.empiar_id = ?1)", (empiar_id, priority))
+    return new
+
+
+def want_files(conn: sqlite3.Connection, file_ids: Iterable[int], *, now: int, priority: int = 0) -> int:
+    """These files are wanted; returns how many are newly so. Gone and unknown files are passed over."""
+    new = 0
+    for file_id in file_ids:
+        new += conn.execute(_WANT.format("f.file_id = ?1"), (file_id, priority, now)).rowcount
+        conn.execute(f"{_HURRY} = ?1", (file_id, priority))
+    return new
+
+
+def retry_failed(
+    conn: sqlite3.Connection, empiar_ids: Sequence[int] | None, *, now: int, states: Sequence[CopyState]
+) -> int:
+    """Copies in these states (parked, quarantined, damaged) are wanted again with a fresh budget; returns how many.
+
+    Copies whose files the archive no longer lists stay as they are: there is nothing to fetch.
+
+    Raises:
+        CatalogueFault: a state that is none of the three.
+    """
+    if wrong := set(states) - FAILED:
+        raise CatalogueFault(f"copies that are {', '.join(sorted(wrong))} have not failed")
+    entries = _entries_with(conn, states) if empiar_ids is None else sorted(set(empiar_ids))
+    renewed = 0
+    for empiar_id in entries:
+        chosen = (
+            f"empiar_id = ? AND state >= 4 AND state IN ({state_list(states)}) AND file_id NOT IN"
+            " (SELECT file_id FROM file_absence WHERE empiar_id = copy.empiar_id AND gone_at IS NOT NULL)"
+        )
+        conn.execute(
+            f"DELETE FROM part_block WHERE file_id IN (SELECT file_id FROM copy WHERE {chosen})", (empiar_id,)
+        )
+        renewed += conn.execute(
+            f"UPDATE copy SET state = {_WANTED}, fruitless = 0, bytes_credited = 0, bytes_here = 0, not_before = 0,"
+            " error = NULL, v_size = NULL, v_modified_at = NULL, v_etag = NULL, wanted_at = ?2"
+            f" WHERE {chosen.replace('?', '?1')}",
+            (empiar_id, now),
+        ).rowcount
+    return renewed
+
+
+def follow_listing(conn: sqlite3.Connection, empiar_id: int) -> None:
+    """Copies follow what a new listing says of their files.
+
+    Gone: what is here is withdrawn, what is waiting is parked; what is being fetched right now is left to
+    its worker (`release` and `record_arrivals` look again). Listed again: the reverse.
+    """
+    gone = "(SELECT file_id FROM file_absence WHERE empiar_id = ?1 AND gone_at IS NOT NULL)"
+    conn.execute(
+        f"DELETE FROM part_block WHERE file_id IN {gone} AND file_id IN (SELECT file_id FROM copy WHERE state <= 1)",
+        (empiar_id,),
+    )
+    conn.execute(
+        f"UPDATE copy SET state = {STATE_CODES[_S.PARKED]}, error = ?2, bytes_here = 0, v_size = NULL,"
+        f" v_modified_at = NULL, v_etag = NULL WHERE state <= 1 AND file_id IN {gone}",
+        (empiar_id, GONE),
+    )
+    here, withdrawn = STATE_CODES[_S.ARRIVED], STATE_CODES[_S.WITHDRAWN]
+    conn.execute(
+        f"UPDATE copy SET state = {withdrawn} WHERE state = {here} AND file_id IN {gone}", (empiar_id,)
+    )
+    conn.execute(
+        f"UPDATE copy SET state = {here} WHERE empiar_id = ?1 AND state >= 4 AND state = {withdrawn}"
+        f" AND file_id NOT IN {gone}",
+        (empiar_id,),
+    )
+    conn.execute(
+        f"UPDATE copy SET state = {_WANTED}, error = NULL, fruitless = 0, not_before = 0 WHERE empiar_id = ?1"
+        f" AND state >= 4 AND state = {STATE_CODES[_S.PARKED]} AND error = ?2 AND file_id NOT IN {gone}",
+        (empiar_id, GONE),
+    )
+
+
+def _entries_with(conn: sqlite3.Connection, states: Iterable[CopyState]) -> list[int]:
+    """Entries that have copies in these states, rising."""
+    query = (
+        f"SELECT DISTINCT empiar_id FROM copy_progress WHERE files > 0 AND state IN ({state_list(states)})"
+    )
+    return sorted(int(row[0]) for row in conn.execute(query))
+
+
+# --- claims -------------------------------------------------------------------------------------------------
+
+
+def claim(
+    conn: sqlite3.Connection,
+    *,
+    now: int,
+    limit_files: int,
+    limit_bytes: int,
+    empiar_ids: Sequence[int] | None = None,
+) -> list[Work]:
+    """Up to so many files and bytes (at least one file) go from wanted or partial to claimed, by priority, then entry, then path order, those whose `not_before` has passed.
+
+    Bytes already kept do not count. Path order is that of the entry's first listing; files listed later follow.
+    """
+    chosen: list[int] = []
+    room = limit_bytes
+    for file_id, missing_bytes in _claimable(conn, empiar_ids, now=now, limit=limit_files):
+        if chosen and missing_bytes > room:
+            break
+        chosen.append(file_id)
+        room -= missing_bytes
+    conn.executemany(
+        f"UPDATE copy SET state = {_CLAIMED} WHERE file_id = ?", [(file_id,) for file_id in chosen]
+    )
+    return work_of(conn, chosen)
+
+
+def _claimable(
+    conn: sqlite3.Connection, empiar_ids: Sequence[int] | None, *, now: int, limit: int
+) -> Iterator[tuple[int, int]]:
+    """File and missing bytes of what may be claimed, in order."""
+    query = (
+        "SELECT file_id, max(ifnull(bytes, 0) - bytes_here, 0) FROM copy INDEXED BY copy_claimable"
+        " WHERE state <= 1 AND not_before <= ? {} LIMIT ?"
+    )
+    if empiar_ids is None:
+        order = "ORDER BY priority DESC, empiar_id, file_id"
+        yield from conn.execute(query.format(order), (now, limit)).fetchall()
+        return
+    entries = sorted(set(empiar_ids) & set(_entries_with(conn, (_S.WANTED, _S.PARTIAL))))
+    condition = "AND priority = ? AND empiar_id = ? ORDER BY file_id"
+    for priority in _priorities(conn):
+        for empiar_id in entries:
+            found = conn.execute(query.format(condition), (now, priority, empiar_id, limit)).fetchall()
+            yield from found
+            limit -= len(found)
+            if limit <= 0:
+                return
+
+
+def _priorities(conn: sqlite3.Connection) -> Iterator[int]:
+    """Priorities of what may be claimed, falling; each found by one step in the index."""
+    query = "SELECT max(priority) FROM copy INDEXED BY copy_claimable WHERE state <= 1"
+    (priority,) = conn.execute(query).fetchone()
+    while priority is not None:
+        yield priority
+        (priority,) = conn.execute(f"{query} AND priority < ?", (priority,)).fetchone()
+
+
+def next_not_before(conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None) -> int | None:
+    """When the earliest claimable copy may be tried; None if there is none."""
+    entries = _entries_with(conn, (_S.WANTED, _S.PARTIAL))
+    if empiar_ids is not None:
+        entries = sorted(set(entries) & set(empiar_ids))
+    query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ?"
+    times = (conn.execute(query, (empiar_id,)).fetchone()[0] for empiar_id in entries)
+    return min((when for when in times if when is not None), default=None)
+
+
+def unfinished(conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None) -> tuple[int, int]:
+    """Files and bytes wanted, claimed or partial."""
+    query = f"SELECT ifnull(sum(files), 0), ifnull(sum(bytes), 0) FROM copy_progress WHERE state IN ({_UNFINISHED})"
+    if empiar_ids is None:
+        files, size = conn.execute(query).fetchone()
+        return files, size
+    rows = [conn.execute(f"{query} AND empiar_id = ?", (i,)).fetchone() for i in sorted(set(empiar_ids))]
+    return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+
+# --- progress -----------------------------------------------------------------------------------------------
+
+
+def _require_unfinished(conn: sqlite3.Connection, file_id: int) -> None:
+    state = state_of(conn, file_id)
+    if state not in (_S.WANTED, _S.PARTIAL, _S.CLAIMED):
+        raise CatalogueFault(
+            f"the copy of file {file_id} is {state}: it has no part file",
+            hint="this is a defect of the program; please report it",
+        )
+
+
+def record_first_byte(
+    conn: sqlite3.Connection, file_id: int, found: Validators, *, channel: Channel, now: int
+) -> None:
+    """The validators under which the part file is begun; blocks of an earlier partial are forgotten.
+
+    Raises:
+        CatalogueFault: the copy is here, or failed.
+    """
+    _require_unfinished(conn, file_id)
+    forget_partial(conn, file_id)
+    conn.execute(
+        "UPDATE copy SET v_size = ?, v_modified_at = ?, v_etag = ?, channel = ? WHERE file_id = ?",
+        (found.size, found.modified_at, found.etag, channel.value, file_id),
+    )
+
+
+def record_blocks(conn: sqlite3.Connection, file_id: int, blocks: Sequence[Block]) -> None:
+    """These stretches of the part file are proven; `bytes_here` follows.
+
+    Raises:
+        CatalogueFault: the copy is here, or failed.
+    """
+    _require_unfinished(conn, file_id)
+    added = 0
+    for block in blocks:
+        before = conn.execute(
+            "SELECT length FROM part_block WHERE file_id = ? AND start = ?", (file_id, block.start)
+        ).fetchone()
+        added += block.length - (before[0] if before else 0)
+        conn.execute(
+            "INSERT OR REPLACE INTO part_block VALUES (?, ?, ?, ?)",
+            (file_id, block.start, block.length, block.xxh3),
+        )
+    conn.execute("UPDATE copy SET bytes_here = bytes_here + ? WHERE file_id = ?", (added, file_id))
+
+
+def forget_blocks(conn: sqlite3.Connection, file_id: int, starts: Sequence[int]) -> None:
+    """These stretches turned out not to hold on disk."""
+    removed = 0
+    for start in starts:
+        query = "DELETE FROM part_block WHERE file_id = ? AND start = ? RETURNING length"
+        removed += sum(row[0] for row in conn.execute(query, (file_id, start)).fetchall())
+    conn.execute("UPDATE copy SET bytes_here = bytes_here - ? WHERE file_id = ?", (removed, file_id))
+
+
+def record_attempts(conn: sqlite3.Connection, attempts: Sequence[Attempt]) -> None:
+    """One row of `transfers` each; the copy's counters follow (progress resets `fruitless`).
+
+    Progress means that more proven bytes are kept than ever before: bytes that are thrown away again, however
+    many, do not renew the budget. An attempt that was ``stopped`` costs nothing of it.
+    """
+    for attempt in attempts:
+        new = conn.execute(
+            "INSERT OR IGNORE INTO attempt (file_id, started_at, channel, start_offset, ended_at, bytes_moved,"
+            " outcome, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                attempt.file_id, attempt.started_at, attempt.channel.value, attempt.start_offset,
+                attempt.ended_at, attempt.bytes_moved, attempt.outcome, attempt.error,
+            ),
+        ).rowcount  # fmt: skip
+        if new:
+            conn.execute(
+                "UPDATE copy SET attempts = attempts + 1, channel = ?2, fruitless = CASE"
+                " WHEN ?3 = 'done' OR bytes_here > bytes_credited THEN 0"
+                " WHEN ?3 = 'stopped' THEN fruitless ELSE fruitless + 1 END,"
+                " bytes_credited = max(bytes_credited, bytes_here) WHERE file_id = ?1",
+                (attempt.file_id, attempt.channel.value, attempt.outcome),
+            )
+
+
+def release(
+    conn: sqlite3.Connection, file_id: int, *, not_before: int, error: str | None, keep_partial: bool
+) -> None:
+    """A claimed copy goes back to partial (or to wanted without its partial) until `not_before`.
+
+    If the archive has ceased to list its file meanwhile, it is parked. A copy released already stays as it is.
+
+    Raises:
+        CatalogueFault: the copy is here, or failed.
+    """
+    if state_of(conn, file_id) in (_S.WANTED, _S.PARTIAL):
+        return
+    move(conn, file_id, _S.PARTIAL if keep_partial else _S.WANTED)
+    conn.execute("UPDATE copy SET not_before = ?, error = ? WHERE file_id = ?", (not_before, error, file_id))
+    if not keep_partial:
+        forget_partial(conn, file_id)
+    if is_gone(conn, file_id):
+        park(conn, file_id, error=GONE)
+
+
+def park(conn: sqlite3.Connection, file_id: int, *, error: str) -> None:
+    """The copy is given up until somebody asks again; its partial counts no more."""
+    _give_up(conn, file_id, _S.PARKED, error)
+
+
+def quarantine(conn: sqlite3.Connection, file_id: int, *, error: str) -> None:
+    """The fetched bytes are proven wrong and kept aside."""
+    _give_up(conn, file_id, _S.QUARANTINED, error)
+
+
+def _give_up(conn: sqlite3.Connection, file_id: int, state: CopyState, error: str) -> None:
+    move(conn, file_id, state)
+    forget_partial(conn, file_id)
+    conn.execute("UPDATE copy SET error = ?, not_before = 0 WHERE file_id = ?", (error, file_id))
+
+
+# --- recovery -----------------------------------------------------------------------------------------------
+
+
+def claimed_files(conn: sqlite3.Connection) -> list[Work]:
+    """Copies that a process which is gone had claimed."""
+    query = f"SELECT file_id FROM copy WHERE state IN (1, 2) AND state = {_CLAIMED} ORDER BY file_id"
+    return work_of(conn, [row[0] for row in conn.execute(query).fetchall()])
+
+
+def partial_file_ids(conn: sqlite3.Connection) -> set[int]:
+    """Copies that may own a part file in staging (claimed or partial)."""
+    return {row[0] for row in conn.execute("SELECT file_id FROM copy WHERE state IN (1, 2)")}

@@ -1,0 +1,100 @@
+"""The schema's steps: replayed from every older version, refused from a newer one."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.faults import CatalogueFault
+from empiar_schema.migrations import MIGRATION_SET, STEPS, applied_steps, migrate
+
+#: Fingerprints of all steps: one that differs was edited, and catalogues in use would lack the edit. Add a line
+#: with each new step. Only before the first release may a step, and its line, still change.
+FINGERPRINTS = {"m001_tables": "491f89e4c33588724ae43e33a67eb5ce469d38f416a12e97f8925b020b7c1dbd"}
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "empiar.db", isolation_level=None)) as opened:
+        yield opened
+
+
+def schema(conn: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    return conn.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+
+
+@pytest.mark.parametrize("stop", range(len(STEPS) + 1))
+def test_any_older_version_becomes_the_fresh_schema(tmp_path: Path, stop: int) -> None:
+    with (
+        closing(sqlite3.connect(tmp_path / "old.db", isolation_level=None)) as old,
+        closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as new,
+    ):
+        if stop:
+            migrate(old, steps=STEPS[:stop])
+        migrate(old)
+        migrate(new)
+        assert schema(old) == schema(new)
+        assert applied_steps(old) == [name for name, _ in STEPS]
+        assert old.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_migrating_twice_does_nothing(connection: sqlite3.Connection) -> None:
+    migrate(connection)
+    before = connection.total_changes
+    migrate(connection)
+    assert connection.total_changes == before
+
+
+def test_a_step_that_fails_leaves_the_version_before(connection: sqlite3.Connection) -> None:
+    migrate(connection)
+    before = schema(connection)
+    broken = (*STEPS, ("m999_broken", ("CREATE TABLE half_way (x)", "CREATE TABLE half_way (x)")))
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        migrate(connection, steps=broken)
+    assert schema(connection) == before
+    assert applied_steps(connection) == [name for name, _ in STEPS]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_catalogue_is_refused_with_advice_and_left_alone(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "empiar.db"
+    Catalogue.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, 'm999_future', '')",
+            (MIGRATION_SET,),
+        )
+        conn.commit()
+        before = schema(conn)
+    with pytest.raises(CatalogueFault, match="newer") as caught:
+        Catalogue.open(path, read_only=read_only)
+    assert "install" in caught.value.hint
+    with closing(sqlite3.connect(path)) as conn:
+        assert schema(conn) == before
+
+
+def test_an_older_catalogue_opened_read_only_says_how_to_update_it(tmp_path: Path) -> None:
+    path = tmp_path / "empiar.db"
+    Catalogue.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("DELETE FROM _sqlite_migrations WHERE name = ?", (STEPS[-1][0],))
+        conn.commit()
+    with pytest.raises(CatalogueFault, match="older") as caught:
+        Catalogue.open(path, read_only=True)
+    assert caught.value.hint
+
+
+def test_steps_have_names_in_order_each_once() -> None:
+    names = [name for name, _ in STEPS]
+    assert names == sorted(set(names))
+
+
+def test_released_steps_are_never_edited() -> None:
+    found = {name: hashlib.sha256("\n".join(statements).encode()).hexdigest() for name, statements in STEPS}
+    assert found == FINGERPRINTS
