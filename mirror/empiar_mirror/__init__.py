@@ -1,0 +1,1 @@
+"""From the catalogue to the disk: transfer, proof, arrival, layout, and the command line."""

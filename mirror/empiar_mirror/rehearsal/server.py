@@ -1,0 +1,228 @@
+"""The rehearsal archive on free loopback ports, inside a program or on its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from empiar_mirror.rehearsal import api
+from empiar_mirror.rehearsal.api import ApiServer
+from empiar_mirror.rehearsal.archive import Entry, RehearsalArchive
+from empiar_mirror.rehearsal.entries import big_entry, many_files_entry, standard_entries
+from empiar_mirror.rehearsal.faults import Fault, FaultBook, standard_faults
+from empiar_mirror.rehearsal.ftp import FtpServer
+from empiar_mirror.rehearsal.http import TREE, TreeServer
+from empiar_mirror.rehearsal.link import Hangs, Link, Relay, listening_socket
+from empiar_mirror.rehearsal.served import ServedLog, ServedRequest
+
+HttpHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Rehearsal:
+    """The archive's servers, running inside ``async with``.
+
+    API and file tree have a port each, as they have a host each in reality. `archive`, `book` and `log` may be
+    read and changed at any time.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] | None = None,
+        *,
+        scale: int = 1,
+        faults: Iterable[Fault] = (),
+        link: Link | None = None,
+        mlsd: bool = False,
+        ftp_sessions: int | None = None,
+        log_file: Path | None = None,
+    ) -> None:
+        self.archive = RehearsalArchive(standard_entries(scale) if entries is None else entries)
+        self.book = FaultBook(list(faults))
+        self.served = ServedLog()
+        self._link = link or Link()
+        self._log_file = log_file
+        hangs = Hangs(self._link.hang_share)
+        self._tree = TreeServer(self.archive, self.book, self.served, hangs)
+        self._api = ApiServer(self.archive, self.book, self.served)
+        self._ftp = FtpServer(
+            self.archive, self.book, self.served, self._link, hangs, mlsd=mlsd, max_sessions=ftp_sessions
+        )
+        self._closing = contextlib.AsyncExitStack()
+        self._ports: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            if self._log_file is not None:
+                self.served.write_to(self._log_file)
+                stack.callback(self.served.close)
+            self._ports["api"] = await self._relayed(stack, await self._http(stack, "api", self._api.handle))
+            self._ports["https"] = await self._relayed(
+                stack, await self._http(stack, "https", self._tree.handle)
+            )
+            ftp_port = await self._ftp.start()
+            stack.push_async_callback(self._ftp.close)
+            self._ports["ftp"] = await self._relayed(stack, ftp_port)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._closing.aclose()
+
+    async def _http(self, stack: contextlib.AsyncExitStack, channel: str, handler: HttpHandler) -> int:
+        counted = _ConnectionCounter(self.served, channel, handler)
+        # Cancelling on disconnect ends answers that are left hanging on purpose.
+        server = web.Server(counted.handle, handler_cancellation=True, access_log=None, keepalive_timeout=60)
+        runner = web.ServerRunner(server, shutdown_timeout=0.05)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        listener = listening_socket()
+        await web.SockSite(runner, listener, backlog=256).start()
+        port: int = listener.getsockname()[1]
+        return port
+
+    async def _relayed(self, stack: contextlib.AsyncExitStack, port: int) -> int:
+        if not self._link.shapes:
+            return port
+        relay = Relay(self._link, port)
+        front = await relay.start()
+        stack.push_async_callback(relay.close)
+        return front
+
+    @property
+    def api_url(self) -> str:
+        """For `archive.api_url`."""
+        return f"http://127.0.0.1:{self._ports['api']}{api.API}"
+
+    @property
+    def search_url(self) -> str:
+        """For `archive.search_url`."""
+        return f"http://127.0.0.1:{self._ports['api']}{api.SEARCH}"
+
+    @property
+    def site_url(self) -> str:
+        """For `archive.site_url`."""
+        return f"http://127.0.0.1:{self._ports['api']}{api.SITE}"
+
+    @property
+    def https_url(self) -> str:
+        """For `archive.https_url`; plain HTTP, since the loopback needs no certificate."""
+        return f"http://127.0.0.1:{self._ports['https']}{TREE.decode()}"
+
+    @property
+    def ftp_url(self) -> str:
+        """For `archive.ftp_url`."""
+        return f"ftp://127.0.0.1:{self._ports['ftp']}{TREE.decode()}"
+
+    @property
+    def log(self) -> list[ServedRequest]:
+        """Every request so far, in the order in which they ended."""
+        return self.served.requests
+
+    def bytes_served(self, path: str | None = None) -> int:
+        """Payload bytes of files sent so far; of one path (``10101/data/x.mrc``), or of all."""
+        return self.served.bytes_served(path)
+
+    def urls(self) -> dict[str, str]:
+        """All addresses by the name of their setting."""
+        names = ("api_url", "search_url", "site_url", "https_url", "ftp_url")
+        return {name: str(getattr(self, name)) for name in names}
+
+    def settings_toml(self, root: Path | str) -> str:
+        """A configuration file for a mirror of this archive below `root`."""
+        # A JSON string is a TOML basic string.
+        lines = [f"root = {json.dumps(str(root))}", "", "[archive]"]
+        lines += [f"{name} = {json.dumps(url)}" for name, url in self.urls().items()]
+        return "\n".join([*lines, ""])
+
+
+class _ConnectionCounter:
+    """Counts the connections that carry requests, for the log's peaks."""
+
+    def __init__(self, served: ServedLog, channel: str, handler: HttpHandler) -> None:
+        self._served = served
+        self._channel = channel
+        self._handler = handler
+        self._known: set[asyncio.BaseTransport] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        for gone in [transport for transport in self._known if transport.is_closing()]:
+            self._known.discard(gone)
+            self._served.closed(self._channel)
+        transport = request.transport
+        if transport is not None and transport not in self._known:
+            self._known.add(transport)
+            self._served.opened(self._channel)
+        return await self._handler(request)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The archive serves until SIGTERM or SIGINT; its addresses are printed as one JSON line."""
+    parser = argparse.ArgumentParser(prog="python -m empiar_mirror.rehearsal", description=main.__doc__)
+    parser.add_argument("--port-file", type=Path, help="also write the line of addresses here")
+    parser.add_argument("--log", type=Path, help="append every served request here as a JSON line")
+    parser.add_argument("--scale", type=int, default=1, help="multiplies the number of images")
+    parser.add_argument(
+        "--big", type=int, metavar="BYTES", help="add entry 10190 with files of 64 MiB up to BYTES"
+    )
+    parser.add_argument("--many", type=int, metavar="FILES", help="add entry 10191 with so many small files")
+    parser.add_argument(
+        "--link", action="store_true", help="behave like the real link: delay, 1.5 MB/s, hangs"
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="BYTES", help="bytes a second and connection, nothing else"
+    )
+    parser.add_argument("--faults", action="store_true", help="misbehave in every way a client must survive")
+    parser.add_argument("--mlsd", action="store_true", help="FTP offers MLSD")
+    asyncio.run(_serve(parser.parse_args(arguments)))
+    return 0
+
+
+async def _serve(chosen: argparse.Namespace) -> None:
+    entries = standard_entries(chosen.scale)
+    if chosen.big:
+        entries.append(big_entry(10190, _split(chosen.big)))
+    if chosen.many:
+        entries.append(many_files_entry(10191, chosen.many, max(1, chosen.many // 100)))
+    rehearsal = Rehearsal(
+        entries,
+        faults=standard_faults() if chosen.faults else (),
+        link=Link.real() if chosen.link else Link(bytes_per_s=chosen.rate),
+        mlsd=chosen.mlsd,
+        log_file=chosen.log,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with rehearsal:
+        line = json.dumps(rehearsal.urls())
+        if chosen.port_file is not None:
+            _write_whole(chosen.port_file, line + "\n")
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """`path` appears with all of `text`, so that whoever waits for it reads no half."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    partial.rename(path)
+
+
+def _split(total: int) -> dict[str, int]:
+    """Names and sizes of 64 MiB micrographs that add up to `total` bytes."""
+    whole, rest = divmod(total, 2**26)
+    sizes = [2**26] * whole + [rest] * (rest > 0)
+    return {f"big_{number:04d}.mrc": size for number, size in enumerate(sizes)}
