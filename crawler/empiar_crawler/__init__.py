@@ -1,0 +1,1 @@
+"""Brings what EMPIAR says of its entries, and the list of their files, into the catalogue. Writes nothing else."""
