@@ -1,0 +1,1 @@
+"""How bytes travel: one protocol (`base`), and one module per channel behind it."""
