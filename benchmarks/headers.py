@@ -1,0 +1,133 @@
+"""Format checks a second: `inspect` beside mrcfile and tifffile, on files in a temporary folder.
+
+Run by hand: ``python benchmarks/headers.py [--rounds N] [--folder DIR]``. The readers alternate within each round, and the
+median counts. What each of them notices of a damaged file is printed too, because speed is worth nothing alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import statistics
+import struct
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import tifffile
+
+from empiar_mirror.formats.error_body import scan
+from empiar_mirror.formats.inspect import inspect
+
+Reader = Callable[[Path], bool]
+
+
+def ours(path: Path) -> bool:
+    """Whether `inspect` calls it sound."""
+    return not inspect(path, name=path.name, size=path.stat().st_size).evidence
+
+
+def mrcfile_header(path: Path) -> bool:
+    try:
+        with mrcfile.open(path, header_only=True):
+            return True
+    except ValueError:
+        return False
+
+
+def mrcfile_validate(path: Path) -> bool:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return bool(mrcfile.validate(path))
+
+
+def tifffile_pages(path: Path) -> bool:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return all(page.dataoffsets is not None for page in tiff.pages)
+    except (tifffile.TiffFileError, struct.error, ValueError):
+        return False
+
+
+def rate(reader: Reader, path: Path, *, seconds: float) -> float:
+    """Calls a second."""
+    count, begin = 0, time.perf_counter()
+    while (passed := time.perf_counter() - begin) < seconds or count < 2:
+        reader(path)
+        count += 1
+    return count / passed
+
+
+def compare(path: Path, readers: Mapping[str, Reader], *, rounds: int, seconds: float) -> None:
+    rates: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(rounds):
+        for name, reader in readers.items():
+            rates[name].append(rate(reader, path, seconds=seconds))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    noticed = {name: not reader(path) for name, reader in readers.items()}
+    path.write_bytes(whole)
+    base = statistics.median(rates["inspect"])
+    print(f"{path.name} ({len(whole):,} bytes)")
+    for name in readers:
+        median = statistics.median(rates[name])
+        verdict = "notices" if noticed[name] else "misses"
+        print(
+            f"  {name:30} {median:>12,.0f} a second   inspect is {base / median:>8.1f} ×   {verdict} a cut at two thirds"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.2, help="a reader and round")
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        mrc_readers = {
+            "inspect": ours,
+            "mrcfile.open(header_only=True)": mrcfile_header,
+            "mrcfile.validate": mrcfile_validate,
+        }
+        for label, image in (("tiny.mrc", (16, 16)), ("k2.mrc", (3838, 3710))):
+            with mrcfile.new(folder / label, np.ones(image, "float32")) as mrc:
+                mrc.voxel_size = 1.34
+            compare(folder / label, mrc_readers, rounds=options.rounds, seconds=options.seconds)
+        tiff_readers = {"inspect": ours, "tifffile, all pages": tifffile_pages}
+        for label, shape, rows in (
+            ("small.tif", (1, 64, 64), 64),
+            ("movie.tif", (40, 512, 512), 1),
+            ("frames.tif", (2000, 16, 16), 16),
+        ):
+            frames = np.random.default_rng(1).integers(0, 9, shape, "uint8")
+            tifffile.imwrite(
+                folder / label,
+                frames,
+                photometric="minisblack",
+                metadata=None,
+                compression="zlib",
+                rowsperstrip=rows,
+            )
+            compare(folder / label, tiff_readers, rounds=options.rounds, seconds=options.seconds)
+        bulk = folder / "bulk.mrc"
+        bulk.write_bytes(np.random.default_rng(1).normal(size=32 * 1024 * 1024).astype("float32").tobytes())
+        begin = time.perf_counter()
+        findings = scan(bulk)
+        passed = time.perf_counter() - begin
+        print(
+            f"scan for error text: {bulk.stat().st_size / passed / 1e6:,.0f} MB/s, {len(findings)} findings in noise"
+        )
+
+
+if __name__ == "__main__":
+    main()
