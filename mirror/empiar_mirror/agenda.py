@@ -1,0 +1,103 @@
+"""Which file, and how much of it, the next free connection should fetch (no I/O)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from empiar_mirror.active import ActiveFile
+from empiar_mirror.transports.base import Capabilities
+from empiar_schema.settings import TransferSettings
+from empiar_schema.states import Channel
+
+#: Files up to this size go in batches that share a connection without idle round trips.
+SMALL_BYTES = 2**20
+BATCH_BYTES = 16 * 2**20
+#: A connection faster than this gains nothing from a second one for the same file.
+FAST_BYTES_PER_S = 32e6
+#: While other files wait, a request brings this many segments of a large file; at the end only one, so that
+#: all connections end together.
+SEGMENTS_WHILE_BUSY = 8
+#: Ending early costs a channel without ranges its connection, so its stretches are longer.
+SEGMENTS_WITHOUT_RANGES = 16
+
+
+class Agenda:
+    """The claimed files that wait for a connection, or could use another one."""
+
+    def __init__(self, settings: TransferSettings, capabilities: Mapping[Channel, Capabilities]) -> None:
+        self._settings = settings
+        self._capabilities = capabilities
+        self._small: deque[ActiveFile] = deque()
+        self._large: list[ActiveFile] = []
+        self._rates: dict[Channel, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._small) + len(self._large)
+
+    def add(self, active: ActiveFile) -> None:
+        """The file waits for a connection."""
+        if active.likely_size <= SMALL_BYTES and not active.on_record and not active.writers:
+            self._small.append(active)
+        elif active not in self._large:
+            self._large.append(active)
+
+    def remove(self, active: ActiveFile) -> None:
+        """The file needs no connection for now."""
+        if active in self._large:
+            self._large.remove(active)
+
+    def batch(self) -> list[ActiveFile]:
+        """Small files of one channel, taken off the agenda: as many as one connection should bring in a row.
+
+        Near the end the rest is shared out evenly. Files of one folder stay together, as the catalogue gave them.
+        """
+        if not self._small:
+            return []
+        share = max(1, -(-len(self._small) // self._settings.connections))
+        taken = [self._small.popleft()]
+        channel = taken[0].tried.channel
+        size = taken[0].likely_size
+        limit = min(share, self._capabilities[channel].batch_files)
+        while self._small and len(taken) < limit and self._small[0].tried.channel is channel:
+            size += self._small[0].likely_size
+            if size > BATCH_BYTES:
+                break
+            taken.append(self._small.popleft())
+        return taken
+
+    def large(self) -> ActiveFile | None:
+        """The next large file without a connection; else the one that gains most from another connection."""
+        waiting = [a for a in self._large if not a.preparing and a.verdict is None and self._takeable(a)]
+        for active in waiting:
+            if not active.remaining.running:
+                return active
+        sharable = [a for a in waiting if self._may_share(a)]
+        return max(sharable, key=lambda a: a.remaining.bytes_left or 0, default=None)
+
+    def stretch_bytes(self, active: ActiveFile) -> int | None:
+        """How much of a large file the next request should bring; None for all that is missing."""
+        channel = active.tried.channel
+        if active.whole or self._fast(channel):
+            return None
+        waiting = sum(1 for a in self._large if not a.remaining.running)
+        segments = 1 if waiting < self._settings.connections else SEGMENTS_WHILE_BUSY
+        if not self._capabilities[channel].ranges:
+            segments *= SEGMENTS_WITHOUT_RANGES
+        return self._settings.segment_bytes * segments
+
+    def measured(self, channel: Channel, *, count: int, seconds: float) -> None:
+        """A stream brought so many bytes in so long."""
+        if count >= SMALL_BYTES:
+            rate = count / max(seconds, 1e-3)
+            self._rates[channel] = 0.7 * self._rates.get(channel, rate) + 0.3 * rate
+
+    def _fast(self, channel: Channel) -> bool:
+        return self._rates.get(channel, 0.0) > FAST_BYTES_PER_S
+
+    @staticmethod
+    def _takeable(active: ActiveFile) -> bool:
+        return not active.remaining.nothing_left_to_take or active.remaining.done
+
+    def _may_share(self, active: ActiveFile) -> bool:
+        return not active.whole and active.remaining.running < self._settings.connections_per_file

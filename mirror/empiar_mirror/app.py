@@ -1,0 +1,450 @@
+"""The composition root: settings become objects here, and here alone crawler and mirror meet."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self, TypeVar
+
+from empiar_crawler.crawl import Crawler
+from empiar_crawler.crawl_sources import CrawlSources
+from empiar_crawler.outcome import CrawlReport
+from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, laid_files
+from empiar_mirror.arrivals import Arrivals
+from empiar_mirror.ending import Endings
+from empiar_mirror.engine import Engine
+from empiar_mirror.instance_lock import InstanceLock
+from empiar_mirror.judge import Judge
+from empiar_mirror.layout import plan_layout
+from empiar_mirror.manifest import write_entry_manifests
+from empiar_mirror.plan_facts import asked_for
+from empiar_mirror.proof import Verifier
+from empiar_mirror.reading import CATALOGUE_NAME
+from empiar_mirror.recover import recover
+from empiar_mirror.reports import FailedFile, RecoveryReport, TransferReport, VerifyReport
+from empiar_mirror.space import Space
+from empiar_mirror.threads import in_thread
+from empiar_mirror.transports.base import Transport
+from empiar_mirror.transports.ftp import FtpTransport
+from empiar_mirror.transports.https import HttpsTransport
+from empiar_schema import transfer_store
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
+from empiar_schema.faults import CatalogueFault, ConfigFault
+from empiar_schema.settings import Settings
+from empiar_schema.states import Channel, CopyState
+from empiar_wire.hosts import Hosts
+from empiar_wire.http import PoliteHttp
+
+T = TypeVar("T")
+
+#: Threads for writing, hashing and flushing; more than cores, because flushes wait for the disk.
+WORK_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one `sync` or `repair` did: the crawl that it needed, if any, and the transfer."""
+
+    crawl: CrawlReport | None
+    transfer: TransferReport
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders below `root` (public contract, section 3)."""
+
+    root: Path
+    staging: Path
+    archive: Path
+    quarantine: Path
+    datasets: Path
+    manifests: Path
+
+    @classmethod
+    def below(cls, root: Path) -> Folders:
+        """The folders of `root`, made where missing.
+
+        Raises:
+            ConfigFault: `root` cannot be written.
+        """
+        names = ("staging", "archive", "quarantine", "datasets", "manifests")
+        try:
+            for name in names:
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigFault(
+                f"the root folder {root} cannot be written: {error.strerror}",
+                hint="Set root in the configuration to a folder that you may write.",
+            ) from error
+        return cls(root, *(root / name for name in names))
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts what a run brings, and passes every event on."""
+
+    observer: Observer
+    arrived: int = 0
+    bytes_moved: int = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, FileArrived):
+            self.arrived += 1
+        elif isinstance(event, BytesMoved):
+            self.bytes_moved += event.count
+        self.observer(event)
+
+
+@dataclass(slots=True)
+class Mirror:
+    """One mirror, open for work. Close it, or use it as a context manager."""
+
+    settings: Settings
+    catalogue: Catalogue
+    folders: Folders
+    observer: Observer
+    #: What the start put in order.
+    recovery: RecoveryReport
+    clock: Callable[[], float] = time.time
+    _lock: InstanceLock | None = None
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORK_THREADS, "mirror"))
+    _stops: list[Callable[[], object]] = field(default_factory=list)
+    _stopped: bool = False
+
+    @classmethod
+    def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
+        """The mirror in `settings.root`, locked for this process, with what a crash left put in order.
+
+        Raises:
+            CatalogueFault: another process works on it, or the catalogue is missing or refuses.
+            ConfigFault: `root` cannot be written.
+            StorageFault: the disk refused.
+        """
+        if not create and not (settings.root / CATALOGUE_NAME).exists():
+            raise CatalogueFault(
+                f"there is no catalogue in {settings.root}",
+                hint="Run `empiar-mirror init` there first, or name the configuration with --config.",
+            )
+        folders = Folders.below(settings.root)
+        lock = InstanceLock.take(folders.root)
+        try:
+            catalogue = Catalogue.open(folders.root / CATALOGUE_NAME, create=create, archive=settings.archive)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            recovery = recover(catalogue, staging=folders.staging, archive=folders.archive, clock=time.time)
+            clean_leftovers(folders.root)
+        except BaseException:
+            catalogue.close()
+            lock.release()
+            raise
+        return cls(settings, catalogue, folders, observer, recovery, _lock=lock)
+
+    def close(self) -> None:
+        """Everything is written and closed, and another process may work on the mirror."""
+        self._threads.shutdown()
+        self.catalogue.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def stop(self) -> None:
+        """What is running ends soon and keeps its partial work. For signal handlers of the event loop."""
+        self._stopped = True
+        for stop in self._stops:
+            stop()
+
+    # --- crawl ----------------------------------------------------------------------------------------
+
+    async def crawl(self, ids: Sequence[int] | None, *, full: bool = False) -> CrawlReport:
+        """Metadata and listings of these entries, or of all that are new or changed, stand in the catalogue.
+
+        Raises:
+            UnreachableFault: nothing of the archive could be reached.
+        """
+        crawl = self.settings.crawl
+        hosts = Hosts(
+            connections=crawl.connections,
+            requests_per_s=crawl.requests_per_s,
+            user_agent=user_agent(crawl.contact),
+        )
+        async with AsyncExitStack() as stack:
+            http = PoliteHttp(hosts)
+            stack.push_async_callback(http.aclose)
+            sources = CrawlSources.of(
+                self.settings.archive,
+                crawl,
+                http=http,
+                hosts=hosts,
+                catalogue=self.catalogue,
+                clock=self.clock,
+            )
+            stack.push_async_callback(sources.aclose)
+            crawler = Crawler(self.catalogue, crawl, sources, observer=self.observer, clock=self.clock)
+            return await self._unless_stopped(crawler.crawl(ids, full=full))
+
+    async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
+        """Cancels `work` when the mirror is stopped; what it has recorded by then stands."""
+        task = asyncio.create_task(work)
+        self._stops.append(task.cancel)
+        try:
+            return await task
+        finally:
+            self._stops.remove(task.cancel)
+
+    async def _crawl_what_is_needed(self, ids: Sequence[int]) -> CrawlReport | None:
+        oldest = self.clock() - self.settings.crawl.interval
+        stale = await self.catalogue.read(functools.partial(_stale, ids=ids, oldest=oldest))
+        return await self.crawl(stale) if stale else None
+
+    # --- transfer -------------------------------------------------------------------------------------
+
+    async def sync(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+        """Every listed file of these entries is here, verified and arranged, or the report names it.
+
+        Files that were given up earlier get a fresh budget; quarantined and damaged ones are left to `repair`.
+
+        Raises:
+            StorageFault: the disk is full or refuses; what was begun is kept.
+            UnreachableFault: no channel reaches the archive.
+        """
+        crawled = await self._crawl_what_is_needed(ids)
+        now = int(self.clock())
+        for empiar_id in ids:
+            await self.catalogue.write(
+                functools.partial(transfer_store.want_entry, empiar_id=empiar_id, now=now)
+            )
+        await self._ask_again(ids, [CopyState.PARKED])
+        return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def repair(self, ids: Sequence[int] | None, *, channel: Channel | None = None) -> SyncReport:
+        """What was found damaged, missing, quarantined or given up is fetched again.
+
+        Damaged bytes go to quarantine first; nothing is deleted.
+        """
+        ids = await self._ids(ids)
+        verifier = self._verifier()
+        await verifier.clear_damaged(ids)
+        await self._ask_again(ids, [CopyState.DAMAGED, CopyState.QUARANTINED, CopyState.PARKED])
+        return SyncReport(None, await self._transfer(ids, channel=channel))
+
+    async def _ask_again(self, ids: Sequence[int], states: Sequence[CopyState]) -> None:
+        now = int(self.clock())
+        await self.catalogue.write(
+            functools.partial(transfer_store.retry_failed, empiar_ids=ids, now=now, states=states)
+        )
+
+    async def _transfer(self, ids: Sequence[int], *, channel: Channel | None) -> TransferReport:
+        here_before, _ = await self.catalogue.read(functools.partial(_here_counts, ids=ids))
+        tally = _Tally(self.observer)
+        async with AsyncExitStack() as stack:
+            transports = await self._transports(stack, channel)
+            _, held = await self.catalogue.read(functools.partial(_here_counts, ids=None))
+            engine = self._engine(transports, held_bytes=held, observer=tally)
+            self._stops.append(engine.stop)
+            try:
+                if not self._stopped:
+                    await engine.run(ids)
+            finally:
+                self._stops.remove(engine.stop)
+        arranged = {} if self._stopped else await self._finish_entries(ids)
+        failed = await self.catalogue.read(functools.partial(_failed, ids=ids))
+        return TransferReport(
+            arrived=tally.arrived,
+            bytes_moved=tally.bytes_moved,
+            already_here=here_before,
+            failed=tuple(failed),
+            arranged=arranged,
+            stopped=self._stopped,
+        )
+
+    async def _transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
+        transfer = self.settings.transfer
+        hosts = Hosts(
+            connections=transfer.connections,
+            requests_per_s=transfer.requests_per_s,
+            user_agent=user_agent(self.settings.crawl.contact),
+        )
+        transports: dict[Channel, Transport] = {}
+        for name in (channel,) if channel else transfer.channels:
+            match name:
+                case Channel.HTTPS:
+                    transport: Transport = HttpsTransport(
+                        self.settings.archive.https_url, hosts=hosts, stall_s=transfer.stall_s
+                    )
+                case Channel.FTP:
+                    transport = FtpTransport(
+                        self.settings.archive.ftp_url, hosts=hosts, stall_s=transfer.stall_s
+                    )
+                case Channel.GLOBUS:
+                    raise ConfigFault(
+                        "this version has no globus channel", hint="Use https or ftp in transfer.channels."
+                    )
+            transports[name] = transport
+            stack.push_async_callback(transport.aclose)
+        return transports
+
+    def _engine(self, transports: dict[Channel, Transport], *, held_bytes: int, observer: Observer) -> Engine:
+        endings = Endings(
+            catalogue=self.catalogue,
+            quarantine=self.folders.quarantine,
+            judge=Judge(transports, threads=self._threads),
+            arrivals=Arrivals(
+                catalogue=self.catalogue,
+                archive=self.folders.archive,
+                quarantine=self.folders.quarantine,
+                threads=self._threads,
+                observer=observer,
+                clock=self.clock,
+            ),
+            threads=self._threads,
+            observer=observer,
+            clock=self.clock,
+        )
+        return Engine(
+            catalogue=self.catalogue,
+            staging=self.folders.staging,
+            transports=transports,
+            settings=self.settings.transfer,
+            space=Space(self.folders.staging, self.settings.disk, held_bytes=held_bytes),
+            endings=endings,
+            threads=self._threads,
+            observer=observer,
+            clock=self.clock,
+        )
+
+    async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
+        """Manifests and layouts follow what is here."""
+        for empiar_id in ids:
+            await in_thread(self._threads, self._write_manifests, empiar_id)
+        arranged: dict[str, int] = {}
+        for empiar_id in ids:
+            for view in self.settings.arrange.views:
+                report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
+                arranged[view] = arranged.get(view, 0) + report.linked + report.kept
+        return arranged
+
+    def _write_manifests(self, empiar_id: int) -> None:
+        with self.catalogue.reader() as conn:
+            write_entry_manifests(conn, self.folders.root, empiar_id)
+
+    # --- layout ---------------------------------------------------------------------------------------
+
+    async def arrange(
+        self, ids: Sequence[int] | None, *, view: str | None = None, rebuild: bool = False
+    ) -> dict[int, dict[str, ArrangeReport]]:
+        """The standard layouts of these entries (all that have files here, if None) follow the catalogue.
+
+        Raises:
+            ConfigFault: no such view is declared.
+        """
+        views = self.settings.arrange.views if view is None else (view,)
+        unknown = sorted(set(views) - set(self.settings.arrange.views))
+        if unknown:
+            raise ConfigFault(
+                f"there is no view {unknown[0]!r}",
+                hint=f"Declared in arrange.views: {', '.join(self.settings.arrange.views)}.",
+            )
+        reports: dict[int, dict[str, ArrangeReport]] = {}
+        for empiar_id in await self._ids(ids):
+            if self._stopped:
+                break
+            reports[empiar_id] = {
+                name: await in_thread(self._threads, self._arrange, empiar_id, name, rebuild=rebuild)
+                for name in views
+            }
+        return reports
+
+    def _arrange(self, empiar_id: int, view: str, *, rebuild: bool) -> ArrangeReport:
+        with self.catalogue.reader() as conn:
+            files = laid_files(conn, empiar_id)
+        return arrange_entry(
+            self.folders.root,
+            empiar_id,
+            view=view,
+            plan=plan_layout(files),
+            mode=self.settings.arrange.link,
+            rebuild=rebuild,
+        )
+
+    # --- proof ----------------------------------------------------------------------------------------
+
+    async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
+        """Every file of these entries that should be here was checked against its record."""
+        verifier = self._verifier()
+        self._stops.append(verifier.stop)
+        try:
+            return await verifier.verify(await self._ids(ids), quick=quick)
+        finally:
+            self._stops.remove(verifier.stop)
+
+    def _verifier(self) -> Verifier:
+        return Verifier(
+            catalogue=self.catalogue,
+            archive=self.folders.archive,
+            quarantine=self.folders.quarantine,
+            threads=self._threads,
+            clock=self.clock,
+        )
+
+    async def _ids(self, ids: Sequence[int] | None) -> Sequence[int]:
+        return ids if ids is not None else await self.catalogue.read(asked_for)
+
+
+def user_agent(contact: str) -> str:
+    """How we introduce ourselves to every server: product, version, and whoever runs this mirror."""
+    return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"
+
+
+def _stale(conn: sqlite3.Connection, *, ids: Sequence[int], oldest: float) -> list[int]:
+    """Entries without metadata or listing, or with older ones. An obsolete entry may have no files to list."""
+    stale = []
+    for empiar_id in ids:
+        row = conn.execute(
+            "SELECT min(unixepoch(crawled_at), CASE WHEN status = 'OBS' THEN ifnull(unixepoch(listed_at), unixepoch(crawled_at))"
+            " ELSE unixepoch(listed_at) END) FROM entries WHERE empiar_id = ?",
+            (empiar_id,),
+        ).fetchone()
+        if row is None or row[0] is None or row[0] < oldest:
+            stale.append(empiar_id)
+    return stale
+
+
+def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tuple[int, int]:
+    """Files and bytes here, of these entries or of all."""
+    where = "" if ids is None else f"WHERE empiar_id IN ({','.join(str(int(i)) for i in ids)})"
+    row = conn.execute(
+        f"SELECT coalesce(sum(here_files), 0), coalesce(sum(here_bytes), 0) FROM entry_progress {where}"  # noqa: S608 - integers only
+    ).fetchone()
+    return row[0], row[1]
+
+
+def _failed(conn: sqlite3.Connection, *, ids: Sequence[int]) -> list[FailedFile]:
+    """Copies that are not here after all, with the reason."""
+    failed = []
+    for empiar_id in ids:
+        rows = conn.execute(
+            "SELECT path, state, error FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
+            "ORDER BY path",
+            (empiar_id,),
+        )
+        failed += [
+            FailedFile(f"{empiar_id}/{path}", CopyState(state), error or "not tried yet")
+            for path, state, error in rows
+        ]
+    return failed

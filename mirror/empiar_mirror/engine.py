@@ -1,0 +1,592 @@
+"""The engine: brings claimed files through transports into staging, has them judged, and lets them arrive.
+
+As many lanes as connections are allowed work side by side. A lane takes either a batch of small files or a
+stretch of a large one (`agenda`), and after each attempt the file's fate is decided (`fate`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from empiar_mirror.active import ActiveFile, FileSink, Verdict, worth_recording
+from empiar_mirror.agenda import Agenda
+from empiar_mirror.ending import Endings
+from empiar_mirror.fate import Decision, Next, ProvenWrong, Tried, decide
+from empiar_mirror.size_vote import settle_size
+from empiar_mirror.space import Space
+from empiar_mirror.staging import OVERLAP_BYTES, PartFile, part_path
+from empiar_mirror.stretches import UNPROVEN_BYTES, Remaining, Stretch
+from empiar_mirror.threads import in_thread
+from empiar_mirror.transports.base import Claim, Outcome, Transport
+from empiar_schema import events, transfer_store
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.events import Observer
+from empiar_schema.faults import (
+    ChangedUpstream,
+    EmpiarMirrorError,
+    Stalled,
+    StorageFault,
+    TransferFault,
+    TransientFault,
+    UnreachableFault,
+)
+from empiar_schema.files import Validators
+from empiar_schema.settings import TransferSettings
+from empiar_schema.states import Channel, CopyState
+from empiar_schema.transfer_store import Attempt, Block, Work
+
+#: Waits longer than this are spent in the catalogue (`not_before`), not in memory.
+SHORT_WAIT_S = 2.0
+#: How long a file rests whose only remaining channel is down.
+CHANNEL_DOWN_WAIT_S = 60.0
+CLAIM_FILES = 512
+CLAIM_BYTES = 256 * 2**30
+#: Files that are being verified or are arriving at once; bounds open files when the disk is slow.
+COMPLETIONS = 96
+
+
+@dataclass(slots=True)
+class _Run:
+    """One claim under way."""
+
+    active: ActiveFile
+    stretch: Stretch
+    sink: FileSink
+    claim: Claim
+
+
+class Engine:
+    """One run over the wanted files of some entries."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        staging: Path,
+        transports: Mapping[Channel, Transport],
+        settings: TransferSettings,
+        space: Space,
+        endings: Endings,
+        threads: Executor,
+        observer: Observer,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._catalogue = catalogue
+        self._staging = staging
+        self._transports = transports
+        self._channels = tuple(transports)
+        self._settings = settings
+        self._space = space
+        self._endings = endings
+        self._threads = threads
+        self._observer = observer
+        self._clock = clock
+        self._agenda = Agenda(settings, {c: t.capabilities for c, t in transports.items()})
+        self._active: dict[int, ActiveFile] = {}
+        self._down: set[Channel] = set()
+        self._fed = False
+        self._changed = asyncio.Event()
+        self._ending: EmpiarMirrorError | None = None
+        self._stopping = False
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._completing: set[asyncio.Task[None]] = set()
+        self._completions = asyncio.Semaphore(COMPLETIONS)
+
+    async def run(self, empiar_ids: Sequence[int] | None) -> None:
+        """Every wanted file of these entries (all, if None) has arrived, is parked or quarantined; or `stop` was called.
+
+        Raises:
+            StorageFault: the disk is full or refuses; what was begun is kept.
+            UnreachableFault: no channel reaches the archive.
+        """
+        workers = [asyncio.create_task(self._feed(empiar_ids))]
+        workers += [asyncio.create_task(self._lane()) for _ in range(self._settings.connections)]
+        try:
+            done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            for worker in done:
+                worker.result()
+        finally:
+            await self._wind_up(workers)
+        if self._ending is not None:
+            raise self._ending
+
+    def stop(self) -> None:
+        """The run ends soon, with partials kept. For signal handlers of the loop."""
+        self._stopping = True
+        self._wake(cancel=True)
+
+    async def _wind_up(self, workers: list[asyncio.Task[None]]) -> None:
+        for task in (*workers, *self._fetching):
+            task.cancel()
+        await asyncio.gather(*workers, *self._fetching, return_exceptions=True)
+        await asyncio.gather(*self._completing, return_exceptions=True)
+        await self._endings.drain()
+        for active in list(self._active.values()):
+            await self._shelve(active, error=None)
+
+    @property
+    def _over(self) -> bool:
+        return self._stopping or self._ending is not None
+
+    def _end(self, fault: EmpiarMirrorError) -> None:
+        if self._ending is None:
+            self._ending = fault
+        self._wake(cancel=True)
+
+    def _wake(self, *, cancel: bool = False) -> None:
+        self._changed.set()
+        if cancel:
+            for task in self._fetching:
+                task.cancel()
+
+    async def _wait_for_change(self, at_most_s: float | None = None) -> None:
+        self._changed.clear()
+        if self._over:
+            return
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    # --- feeding: catalogue -> agenda -----------------------------------------------------------------
+
+    async def _feed(self, empiar_ids: Sequence[int] | None) -> None:
+        while not self._over:
+            if len(self._agenda) < CLAIM_FILES // 2 and await self._claim(empiar_ids):
+                continue
+            if self._active:
+                # Woken by every file that ends; new work may have become due meanwhile.
+                await self._wait_for_change(5.0)
+                continue
+            due = await self._catalogue.read(
+                functools.partial(transfer_store.next_not_before, empiar_ids=empiar_ids)
+            )
+            if due is None:
+                break
+            await self._wait_for_change(max(0.05, due - self._clock()))
+        self._fed = True
+        self._wake()
+
+    async def _claim(self, empiar_ids: Sequence[int] | None) -> bool:
+        claimed = await self._catalogue.write(
+            functools.partial(
+                transfer_store.claim,
+                now=int(self._clock()),
+                limit_files=CLAIM_FILES,
+                limit_bytes=CLAIM_BYTES,
+                empiar_ids=empiar_ids,
+            )
+        )
+        for position, work in enumerate(claimed):
+            if self._over or not await self._admit(work):
+                for rest in claimed[position:]:
+                    keep = bool(rest.blocks)
+                    await self._endings.release(rest.file_id, wait_s=0, error=None, keep_partial=keep)
+                return False
+        return bool(claimed)
+
+    async def _admit(self, work: Work) -> bool:
+        """Whether there is room for the file."""
+        if not work.remote.fits_file_system:
+            error = "its name is longer than file systems allow (255 bytes a component)"
+            await self._endings.park(work.file_id, work.remote, error=error)
+            return True
+        kept = sum(block.length for block in work.blocks)
+        refusal = self._space.reserve(work.file_id, max(0, (work.size or 0) - kept))
+        if refusal is not None:
+            hint = "Free some space or raise disk.high_watermark, and run the same command again."
+            self._observer(events.Paused(refusal, "there is space again"))
+            self._end(StorageFault(f"the disk is full: {refusal}", hint=hint, full=True))
+            return False
+        path = part_path(self._staging, work.remote.empiar_id, work.file_id)
+        tried = Tried(self._first_channel(work), fruitless=work.fruitless)
+        active = self._active[work.file_id] = ActiveFile.of(work, path=path, tried=tried)
+        self._observer(events.StepTaken(work.file_id, "claimed"))
+        self._agenda.add(active)
+        self._wake()
+        return True
+
+    def _first_channel(self, work: Work) -> Channel:
+        """A partial goes on by the channel it came from, unless that one was fruitless of late."""
+        up = [c for c in self._channels if c not in self._down] or list(self._channels)
+        last = work.last_channel
+        return last if last in up and work.blocks and not work.fruitless else up[0]
+
+    # --- lanes: agenda -> transports ------------------------------------------------------------------
+
+    async def _lane(self) -> None:
+        while not self._over:
+            if batch := self._agenda.batch():
+                await self._guarded(self._fetch_batch(batch))
+            elif (active := self._agenda.large()) is not None:
+                active.preparing = True  # at once: the work below begins only when the loop comes round
+                await self._guarded(self._fetch_stretch(active))
+            elif self._fed and not self._active:
+                return
+            else:
+                await self._wait_for_change()
+
+    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
+        """Runs `work` so that the end of the run can cut it short."""
+        task = asyncio.create_task(work)
+        self._fetching.add(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._fetching.discard(task)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    async def _fetch_batch(self, batch: list[ActiveFile]) -> None:
+        runs = [self._begin(a, a.remaining.take(None)) for a in batch if await self._open(a)]
+        await self._fetch(runs)
+
+    async def _fetch_stretch(self, active: ActiveFile) -> None:
+        try:
+            runs = await self._prepare(active)
+        finally:
+            active.preparing = False
+        if not active.remaining.nothing_left_to_take:
+            self._wake()  # another lane may share the rest
+        await self._fetch(runs)
+
+    async def _prepare(self, active: ActiveFile) -> list[_Run]:
+        """What one connection shall fetch of a large file next; nothing if it is complete, or the disk refuses."""
+        if not await self._open(active):
+            return []
+        if active.remaining.done:  # every byte was proven already; only its identity is open
+            self._agenda.remove(active)
+            await self._confirm(active)
+            return []
+        return [self._begin(active, active.remaining.take(self._agenda.stretch_bytes(active)))]
+
+    async def _fetch(self, runs: list[_Run]) -> None:
+        """One outcome for each run, acted upon. All runs are by one channel."""
+        if not runs:
+            return
+        waiting = {id(run.claim): run for run in runs}
+        transport = self._transports[runs[0].sink.channel]
+        try:
+            async with aclosing(transport.fetch([run.claim for run in runs])) as outcomes:
+                async for outcome in outcomes:
+                    await self._settle(waiting.pop(id(outcome.claim)), outcome)
+        finally:
+            for run in waiting.values():
+                run.active.remaining.give_back(run.stretch)
+
+    def _begin(self, active: ActiveFile, stretch: Stretch) -> _Run:
+        writer = active.writer_of(stretch)
+        alone = active.remaining.running == 1 and active.remaining.nothing_left_to_take
+        share = UNPROVEN_BYTES // (1 if alone else self._settings.connections_per_file)
+        sink = FileSink(active, writer, threads=self._threads, log=self, unproven_bytes=share - OVERLAP_BYTES)
+        to_the_end = stretch.stop is None or stretch.stop == active.size
+        claim = Claim(
+            active.work.remote,
+            sink,
+            start=writer.resume_at,
+            stop=None if to_the_end else stretch.stop,
+            validators=active.validators,
+        )
+        return _Run(active, stretch, sink, claim)
+
+    async def _open(self, active: ActiveFile) -> bool:
+        """The part file is open and its recorded blocks are proven; False if the disk refused."""
+        if active.part is not None:
+            return True
+        try:
+            active.part = await in_thread(self._threads, PartFile, active.path)
+            if not active.on_record:
+                await in_thread(self._threads, active.part.restart)
+                return True
+            held, lost = await in_thread(self._threads, active.part.prove, active.work.blocks)
+            if lost:
+                active.remaining = Remaining(active.size, [(b.start, b.length) for b in held])
+                self._submit(
+                    functools.partial(transfer_store.forget_blocks, file_id=active.file_id, starts=lost)
+                )
+        except StorageFault as fault:
+            self._end(fault)
+            return False
+        return True
+
+    async def _confirm(self, active: ActiveFile) -> None:
+        """A partial that needs no more bytes may arrive if the archive still holds that file."""
+        channel = active.tried.channel
+        try:
+            found = await self._transports[channel].facts(active.work.remote)
+            why = active.validators.contradicts(found) if active.validators else "nothing is on record of it"
+            if why is not None:
+                raise ChangedUpstream(f"{active.work.remote} has changed since it was begun: {why}")
+        except EmpiarMirrorError as fault:
+            await self._failed(active, fault, channel=channel, progressed=False)
+            return
+        await self._complete(active)
+
+    # --- what sinks report ----------------------------------------------------------------------------
+
+    def begun(self, active: ActiveFile, found: Validators, start: int) -> None:
+        """See `FileLog`."""
+        channel, path = active.tried.channel, str(active.work.remote)
+        self._observer(events.AttemptBegan(active.file_id, path, channel, active.size, start))
+        if worth_recording(active.size) and found.prove_identity:
+            active.on_record = True
+            self._submit(
+                functools.partial(
+                    transfer_store.record_first_byte,
+                    file_id=active.file_id,
+                    found=found,
+                    channel=channel,
+                    now=int(self._clock()),
+                )
+            )
+
+    def moved(self, active: ActiveFile, count: int) -> None:
+        """See `FileLog`."""
+        if count:
+            self._space.wrote(active.file_id, count)
+            self._observer(events.BytesMoved(active.file_id, count))
+
+    def proven(self, active: ActiveFile, blocks: list[Block]) -> asyncio.Future[None]:
+        """See `FileLog`."""
+        job = functools.partial(transfer_store.record_blocks, file_id=active.file_id, blocks=blocks)
+        return asyncio.wrap_future(self._submit(job))
+
+    def _submit(self, job: Callable[[sqlite3.Connection], None]) -> Future[None]:
+        """Queues a catalogue job whose end nobody need wait for; its failure ends the run."""
+        loop = asyncio.get_running_loop()
+        future = self._catalogue.submit(job)
+
+        def check() -> None:
+            error = future.exception()
+            if error is not None:
+                fault = (
+                    error if isinstance(error, EmpiarMirrorError) else StorageFault(f"catalogue: {error!r}")
+                )
+                self._end(fault)
+
+        future.add_done_callback(lambda _: None if loop.is_closed() else loop.call_soon_threadsafe(check))
+        return future
+
+    # --- after an attempt -----------------------------------------------------------------------------
+
+    async def _settle(self, run: _Run, outcome: Outcome) -> None:
+        active, stretch, sink = run.active, run.stretch, run.sink
+        fault = outcome.fault
+        if fault is None and stretch.stop is not None and not stretch.complete:
+            fault = TransientFault(
+                f"{active.work.remote}: ended at {stretch.position} of {stretch.stop} bytes"
+            )
+        self._record(run, outcome, fault)
+        if fault is not None:
+            active.remaining.give_back(stretch)
+            await self._failed(active, fault, channel=sink.channel, progressed=sink.progressed)
+            return
+        seconds = outcome.ended_at - outcome.started_at
+        self._agenda.measured(sink.channel, count=outcome.bytes_moved, seconds=seconds)
+        active.tried.fruitless = active.tried.on_channel = 0
+        if active.size is None:
+            active.size = stretch.position
+        active.remaining.give_back(stretch, ended=True)
+        if active.verdict is not None:
+            await self._act(active)
+        elif active.remaining.done:
+            await self._complete(active)
+        else:
+            self._agenda.add(active)
+            self._wake()
+
+    def _record(self, run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> None:
+        attempt = Attempt(
+            file_id=run.active.file_id,
+            channel=run.sink.channel,
+            started_at=outcome.started_at,
+            ended_at=outcome.ended_at,
+            start_offset=outcome.claim.start,
+            bytes_moved=outcome.bytes_moved,
+            outcome=_outcome_word(fault),
+            error=str(fault) if fault else None,
+        )
+        self._submit(functools.partial(transfer_store.record_attempts, attempts=[attempt]))
+
+    async def _failed(
+        self, active: ActiveFile, fault: EmpiarMirrorError, *, channel: Channel, progressed: bool
+    ) -> None:
+        if isinstance(fault, UnreachableFault):
+            await self._channel_down(active, fault, channel)
+            return
+        if (
+            channel is not active.tried.channel
+        ):  # another connection has moved the file to a better one already
+            self._agenda.add(active)
+            return
+        decision = decide(
+            fault,
+            active.tried,
+            progressed=progressed,
+            channels=[c for c in self._channels if c not in self._down],
+            retries=self._settings.retries,
+            first_wait_s=self._settings.retry_wait_s,
+            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        self._observer(
+            events.AttemptFailed(
+                active.file_id, str(active.work.remote), channel, str(fault), _STATE_AFTER[decision.next]
+            )
+        )
+        if active.verdict is None or decision.next is not Next.RESUME:
+            active.verdict = Verdict(decision, fault)
+        await self._act(active)
+
+    async def _channel_down(self, active: ActiveFile, fault: UnreachableFault, channel: Channel) -> None:
+        self._down.add(channel)
+        up = [c for c in self._channels if c not in self._down]
+        if not up:
+            self._end(fault)
+            return
+        usable = next((c for c in up if c not in active.tried.refused), None)
+        if usable is None:
+            active.verdict = Verdict(Decision(Next.RESUME, channel, CHANNEL_DOWN_WAIT_S), fault)
+            await self._act(active)
+            return
+        active.tried.channel = usable
+        self._agenda.add(active)
+        self._wake()
+
+    async def _act(self, active: ActiveFile) -> None:
+        """Carries the verdict out, once no other connection is busy with the file."""
+        verdict = active.verdict
+        assert verdict is not None
+        decision, fault = verdict.decision, verdict.fault
+        if decision.next in (Next.STOP, Next.PAUSE):
+            self._end(fault)
+            return
+        if active.remaining.running:
+            if decision.next is Next.RESUME and decision.wait_s <= SHORT_WAIT_S:
+                active.verdict = None
+                self._agenda.add(active)
+                self._wake()
+            return
+        active.verdict = None
+        self._agenda.remove(active)
+        match decision.next:
+            case Next.PARK:
+                self._drop(active)
+                await self._endings.discard_and_park(active, error=str(fault))
+            case Next.QUARANTINE:
+                self._drop(active)
+                await self._endings.quarantine(active, error=str(fault))
+            case Next.SETTLE_SIZE:
+                await self._settle_size(active, fault)
+            case Next.START_OVER | Next.WHOLE:
+                active.whole = active.whole or decision.next is Next.WHOLE
+                await self._start_over(active, active.size)
+                await self._again(active, decision.wait_s, fault)
+            case _:
+                await self._again(active, decision.wait_s, fault)
+
+    async def _again(self, active: ActiveFile, wait_s: float, fault: EmpiarMirrorError) -> None:
+        if wait_s > SHORT_WAIT_S:
+            await self._shelve(active, error=str(fault), wait_s=wait_s)
+        elif wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._enqueue, active)
+        else:
+            self._enqueue(active)
+
+    def _enqueue(self, active: ActiveFile) -> None:
+        if active.file_id in self._active and not self._over:
+            self._agenda.add(active)
+            self._wake()
+
+    async def _start_over(self, active: ActiveFile, size: int | None) -> None:
+        self._space.release(active.file_id)
+        self._space.reserve(active.file_id, active.likely_size if size is None else size)
+        await in_thread(self._threads, active.start_over, size)
+
+    async def _settle_size(self, active: ActiveFile, fault: EmpiarMirrorError) -> None:
+        vote = await settle_size(active, self._transports, catalogue=self._catalogue, now=int(self._clock()))
+        if vote.channel is not None:
+            active.tried.channel = vote.channel
+        if vote.size is None:
+            await self._shelve(active, error=f"{fault}; {vote.reason}", wait_s=CHANNEL_DOWN_WAIT_S)
+            return
+        active.size_settled = True
+        await self._start_over(active, vote.size)
+        self._enqueue(active)
+
+    # --- the end of a file ----------------------------------------------------------------------------
+
+    async def _complete(self, active: ActiveFile) -> None:
+        """The file is being verified and arrives, while its lane goes on with others."""
+        self._agenda.remove(active)
+        await self._completions.acquire()
+        task = asyncio.create_task(self._finish(active))
+        self._completing.add(task)
+        task.add_done_callback(self._finished)
+
+    async def _finish(self, active: ActiveFile) -> None:
+        try:
+            await self._endings.arrive(active)
+        except TransferFault as fault:
+            channel = active.tried.channel
+            await self._failed(active, fault, channel=channel, progressed=False)
+            return
+        self._drop(active)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._completing.discard(task)
+        self._completions.release()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._end(
+                error if isinstance(error, EmpiarMirrorError) else StorageFault(f"unexpected: {error!r}")
+            )
+        self._wake()
+
+    async def _shelve(self, active: ActiveFile, *, error: str | None, wait_s: float = 0.0) -> None:
+        self._drop(active)
+        await self._endings.shelve(active, error=error, wait_s=wait_s)
+
+    def _drop(self, active: ActiveFile) -> None:
+        self._agenda.remove(active)
+        self._active.pop(active.file_id, None)
+        self._space.release(active.file_id)
+        self._wake()
+
+
+_STATE_AFTER = {
+    Next.RESUME: CopyState.PARTIAL,
+    Next.START_OVER: CopyState.WANTED,
+    Next.WHOLE: CopyState.WANTED,
+    Next.SETTLE_SIZE: CopyState.WANTED,
+    Next.PARK: CopyState.PARKED,
+    Next.QUARANTINE: CopyState.QUARANTINED,
+    Next.PAUSE: CopyState.PARTIAL,
+    Next.STOP: CopyState.PARTIAL,
+}
+
+
+def _outcome_word(fault: EmpiarMirrorError | None) -> str:
+    match fault:
+        case None:
+            return "done"
+        case Stalled():
+            return "stalled"
+        case ChangedUpstream():
+            return "changed"
+        case ProvenWrong():
+            return "damaged"
+        case _:
+            return "failed"

@@ -1,0 +1,105 @@
+"""Whether a whole part file may arrive: its format, and, where that is wrong, whose fault it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from empiar_mirror.active import ActiveFile
+from empiar_mirror.fate import ProvenWrong
+from empiar_mirror.formats.inspect import Evidence, Inspection, inspect
+from empiar_mirror.staging import PartFile
+from empiar_mirror.threads import in_thread
+from empiar_mirror.transports.base import Claim, Transport
+from empiar_schema.faults import ChangedUpstream, TransferFault, TransientFault
+from empiar_schema.files import Validators
+from empiar_schema.paths import RemotePath
+from empiar_schema.states import Channel
+from empiar_schema.transfer_store import ImageFacts
+
+#: How much of the evidence is fetched a second time; enough for any header and any error page.
+SECOND_LOOK_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Comparer:
+    """A sink that keeps nothing and compares everything with the part file."""
+
+    part: PartFile
+    threads: Executor
+
+    async def begin(self, found: Validators, *, start: int) -> None:
+        """Any object will do: its bytes are what counts."""
+
+    async def write(self, offset: int, data: memoryview) -> None:
+        """The bytes are those of the part file."""
+        await in_thread(self.threads, self.part.compare, offset, data)
+
+
+class Judge:
+    """Tells damage in transit (fetch again) from damage at the source (keep, and say so)."""
+
+    def __init__(self, transports: Mapping[Channel, Transport], *, threads: Executor) -> None:
+        self._transports = transports
+        self._threads = threads
+
+    async def examine(self, active: ActiveFile, size: int) -> ImageFacts | None:
+        """Header facts of the whole part file, with finding codes where the source itself is damaged.
+
+        Where the format is wrong, the bytes that show it are fetched once more, through another channel if there
+        is one. The same bytes again: that is what the archive holds. Other bytes: ours were damaged on the way.
+
+        Raises:
+            ProvenWrong: the archive holds other bytes than those that came.
+            TransientFault: the second look got no answer; the file should be looked at again later.
+        """
+        assert active.part is not None
+        inspection: Inspection = await in_thread(
+            self._threads, inspect, active.part.path, name=active.work.remote.name, size=size
+        )
+        damage = [evidence for evidence in inspection.evidence if evidence.length]
+        if damage:
+            await self._second_look(active, damage, size)
+        return inspection.facts
+
+    async def _second_look(self, active: ActiveFile, damage: Sequence[Evidence], size: int) -> None:
+        assert active.part is not None
+        sink = _Comparer(active.part, self._threads)
+        stretches = {
+            (e.start, min(size, e.start + min(e.length, SECOND_LOOK_BYTES))) for e in damage if e.start < size
+        }
+        others = [c for c in self._transports if c is not active.tried.channel]
+        last: TransferFault | None = None
+        for channel in (*others, active.tried.channel):
+            fault = await self._compare(self._transports[channel], active.work.remote, sink, stretches, size)
+            if fault is None:
+                return
+            if isinstance(fault, ChangedUpstream):
+                raise ProvenWrong(
+                    f"{damage[0].code}: {damage[0].detail}; the archive holds other bytes: {fault}"
+                )
+            last = fault
+        raise TransientFault(f"{damage[0].code}: {damage[0].detail}; a second look failed: {last}")
+
+    async def _compare(
+        self,
+        transport: Transport,
+        remote: RemotePath,
+        sink: _Comparer,
+        stretches: set[tuple[int, int]],
+        size: int,
+    ) -> TransferFault | None:
+        """None if the archive holds the same bytes in all stretches."""
+        claims = [
+            Claim(remote, sink, start=start, stop=None if stop == size else stop)
+            for start, stop in sorted(stretches)
+        ]
+        async with aclosing(transport.fetch(claims)) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome.fault, TransferFault):
+                    return outcome.fault
+                if outcome.fault is not None:
+                    raise outcome.fault
+        return None

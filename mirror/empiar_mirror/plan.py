@@ -1,0 +1,162 @@
+"""What a sync would do: bytes to move, room they need, time they take. Pure: facts in, estimate out."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from empiar_schema.states import Channel
+
+#: What one connection to EMPIAR was found to give, whatever their number, until this mirror has measured its own.
+UNMEASURED_BYTES_PER_S: Final = 1_500_000.0
+#: Attempts are pooled over stretches of this length; each stretch is one measurement of the throughput.
+WINDOW_S: Final = 600
+#: Below this many measured bytes a throughput says more about start-up than about the link.
+ENOUGH_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One finished attempt: when, and how many bytes came. Times in epoch seconds."""
+
+    started_at: float
+    ended_at: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Bytes per second that all connections together gave while there was work."""
+
+    #: Median over the stretches measured.
+    typical_bytes_per_s: float
+    #: Nine of ten stretches were faster.
+    slow_bytes_per_s: float
+    #: Where it comes from, in words.
+    basis: str
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EntryNeed:
+    """What one entry still lacks here."""
+
+    empiar_id: int
+    files: int
+    bytes: int
+    files_here: int
+    bytes_here: int
+    #: Bytes of files to move that stand in staging already.
+    bytes_partial: int
+    #: Files to move whose size no listing has told; they are missing from `bytes`.
+    files_of_unknown_size: int
+    #: Files that were given up, and wait for `repair`; a sync does not try them.
+    files_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The file system of `root`, in bytes."""
+
+    total: int
+    #: What this user may still write.
+    free: int
+    #: What the mirror may still take by its watermark and quota; never below zero.
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The dry run's answer."""
+
+    entries: tuple[EntryNeed, ...]
+    channel: Channel
+    throughput: Throughput
+    room: Room
+
+    @property
+    def files(self) -> int:
+        """Files to move."""
+        return sum(entry.files for entry in self.entries)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to move; what staging holds already is not among them."""
+        return sum(entry.bytes - entry.bytes_partial for entry in self.entries)
+
+    @property
+    def seconds(self) -> float:
+        """Time at the typical throughput."""
+        return self.bytes / self.throughput.typical_bytes_per_s
+
+    @property
+    def slow_seconds(self) -> float:
+        """Time if it stays as slow as in the slowest tenth."""
+        return self.bytes / self.throughput.slow_bytes_per_s
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk can take it all; layouts are links and need no room of their own."""
+        return self.bytes <= self.room.allowed
+
+
+def room(*, total: int, free: int, high_watermark: float, quota: int | None, held: int) -> Room:
+    """The room that remains below the high watermark of the file system and below the mirror's own quota."""
+    below_watermark = free - int(total * (1 - high_watermark))
+    below_quota = below_watermark if quota is None else quota - held
+    return Room(total, free, max(0, min(below_watermark, below_quota)))
+
+
+def throughput(attempts: Sequence[Moved], channel: Channel, connections: int) -> Throughput:
+    """The throughput to expect of `connections` connections.
+
+    Attempts overlap, so bytes are pooled by stretches of ten minutes and divided by the time in which at
+    least one attempt was running; pauses do not count.
+    """
+    rates = _stretch_rates(attempts)
+    if not rates:
+        assumed = UNMEASURED_BYTES_PER_S * connections
+        basis = f"no measurement yet: 1.5 MB/s for each of {connections} connections"
+        return Throughput(assumed, assumed, basis, measured=False)
+    slow = rates[0] if len(rates) < 2 else statistics.quantiles(rates, n=10, method="inclusive")[0]
+    basis = f"measured over {len(attempts)} recent attempts by {channel}"
+    return Throughput(statistics.median(rates), slow, basis, measured=True)
+
+
+def _stretch_rates(attempts: Iterable[Moved]) -> list[float]:
+    stretches: dict[int, list[Moved]] = defaultdict(list)
+    for attempt in attempts:
+        for piece in _cut(attempt):
+            stretches[int(piece.started_at // WINDOW_S)].append(piece)
+    rates = []
+    for pieces in stretches.values():
+        moved = sum(piece.bytes for piece in pieces)
+        if moved >= ENOUGH_BYTES:
+            rates.append(moved / max(_busy_seconds(pieces), 0.001))
+    return sorted(rates)
+
+
+def _cut(attempt: Moved) -> Iterable[Moved]:
+    """The attempt, cut where stretches meet; bytes are spread evenly over its time."""
+    seconds = attempt.ended_at - attempt.started_at
+    if seconds <= 0 or attempt.bytes <= 0:
+        if attempt.bytes > 0:
+            # Shorter than the clock's grain: counted as one grain, so that it cannot promise infinity.
+            yield Moved(attempt.started_at, attempt.started_at + 1, attempt.bytes)
+        return
+    start = attempt.started_at
+    while start < attempt.ended_at:
+        stop = min(attempt.ended_at, (start // WINDOW_S + 1) * WINDOW_S)
+        yield Moved(start, stop, round(attempt.bytes * (stop - start) / seconds))
+        start = stop
+
+
+def _busy_seconds(pieces: list[Moved]) -> float:
+    busy, until = 0.0, float("-inf")
+    for piece in sorted(pieces, key=lambda p: p.started_at):
+        busy += max(0.0, piece.ended_at - max(piece.started_at, until))
+        until = max(until, piece.ended_at)
+    return busy

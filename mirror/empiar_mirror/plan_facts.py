@@ -1,0 +1,104 @@
+"""The facts that a plan and a status are made of: the catalogue's views, and the file system of `root`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from empiar_mirror.plan import EntryNeed, Moved, Room, room
+from empiar_mirror.space import disk_use
+from empiar_schema.codes import state_list
+from empiar_schema.faults import StorageFault
+from empiar_schema.settings import DiskSettings
+from empiar_schema.states import FAILED, HERE, Channel
+
+#: So many latest attempts are looked at: days of work with large files, an hour with small ones.
+RECENT_ATTEMPTS = 5_000
+
+_HERE = state_list(sorted(HERE))
+_FAILED = state_list(sorted(FAILED))
+
+
+def asked_for(connection: sqlite3.Connection) -> list[int]:
+    """Entries of which files were wanted at some time, in order."""
+    rows = connection.execute(
+        "SELECT empiar_id FROM entry_progress WHERE wanted_files > 0 ORDER BY empiar_id"
+    )
+    return [row[0] for row in rows]
+
+
+def unknown_entries(connection: sqlite3.Connection, ids: Sequence[int]) -> list[int]:
+    """Those of `ids` that the catalogue does not know, or whose files it has not listed."""
+    return [
+        empiar_id
+        for empiar_id in ids
+        if connection.execute(
+            "SELECT 1 FROM entries WHERE empiar_id = ? AND listed_at IS NOT NULL", (empiar_id,)
+        ).fetchone()
+        is None
+    ]
+
+
+def entry_need(connection: sqlite3.Connection, empiar_id: int) -> EntryNeed:
+    """What a sync of this entry would have to move; reads the entry's files once."""
+    # The table `copy` by its key, not the view: joined to another view, SQLite would build all of it first.
+    sql = f"""
+        SELECT count(*) FILTER (WHERE to_move),
+               coalesce(sum(bytes) FILTER (WHERE to_move), 0),
+               count(*) FILTER (WHERE here),
+               coalesce(sum(bytes) FILTER (WHERE here), 0),
+               coalesce(sum(min(partial, bytes)) FILTER (WHERE to_move), 0),
+               count(*) FILTER (WHERE to_move AND bytes IS NULL),
+               count(*) FILTER (WHERE failed)
+        FROM (
+            SELECT f.bytes, coalesce(c.bytes_here, 0) AS partial,
+                   coalesce(c.state IN ({_HERE}), 0) AS here,
+                   coalesce(c.state IN ({_FAILED}), 0) AS failed,
+                   f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}), 1) AS to_move
+            FROM files f LEFT JOIN copy c ON c.file_id = f.file_id
+            WHERE f.empiar_id = ?
+        )"""  # noqa: S608 - the states are our own numbers
+    row = connection.execute(sql, (empiar_id,)).fetchone()
+    return EntryNeed(empiar_id, *row)
+
+
+def recent_attempts(
+    connection: sqlite3.Connection, *, since: float = 0.0, channel: Channel | None = None
+) -> list[Moved]:
+    """The latest attempts that moved bytes and ended after `since`, the newest first."""
+    rows = connection.execute(
+        "SELECT started_at, ended_at, bytes_moved FROM attempt"
+        " WHERE ended_at >= :since AND bytes_moved > 0 AND (:channel IS NULL OR channel = :channel)"
+        " ORDER BY ended_at DESC LIMIT :limit",
+        {"since": since, "channel": channel and str(channel), "limit": RECENT_ATTEMPTS},
+    )
+    return [Moved(*row) for row in rows]
+
+
+def measured_room(root: Path, disk: DiskSettings, held: int) -> Room:
+    """The room on the file system where `root` is, or would be.
+
+    Raises:
+        StorageFault: the file system does not answer.
+    """
+    place = root
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        use = disk_use(place)
+    except OSError as error:
+        raise StorageFault(f"cannot read the free space of {place}: {error.strerror}") from error
+    return room(
+        total=use.total,
+        free=use.free,
+        high_watermark=disk.high_watermark,
+        quota=disk.quota,
+        held=held,
+    )
+
+
+def bytes_held(connection: sqlite3.Connection) -> int:
+    """Bytes of all copies here, from the entries' sums."""
+    row = connection.execute("SELECT coalesce(sum(here_bytes), 0) FROM entry_progress").fetchone()
+    return int(row[0])

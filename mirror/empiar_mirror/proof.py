@@ -1,0 +1,207 @@
+"""Later proof of what is here: every file re-read against its record."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from empiar_mirror.arrive import archive_path, put_aside
+from empiar_mirror.formats.error_body import Scanner
+from empiar_mirror.formats.inspect import inspect
+from empiar_mirror.reports import FailedFile, VerifyReport
+from empiar_mirror.threads import in_thread
+from empiar_schema import transfer_store
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.paths import suffix_of
+from empiar_schema.states import CopyState
+from empiar_schema.transfer_store import HereFile, ImageFacts
+
+#: Readers at once; more would only make the disk seek.
+READERS = 2
+_READ_BYTES = 2**20
+_GROUP_FILES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One file's check: how many bytes were read, and what is wrong, if anything."""
+
+    file: HereFile
+    bytes_read: int
+    wrong: str | None
+    #: Finding codes that only reading every byte could give (the file is as the archive sent it, all the same).
+    problems: tuple[str, ...] = ()
+
+
+def check(archive: Path, file: HereFile, *, quick: bool) -> Finding:
+    """Whether the file at its final path is the one on record; `quick` looks at size and header only."""
+    path = archive_path(archive, file.remote)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return Finding(file, 0, "it is missing")
+    except OSError as error:
+        return Finding(file, 0, f"it cannot be opened: {error.strerror}")
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return Finding(file, 0, "it is no regular file")
+        if status.st_size != file.size:
+            return Finding(file, 0, f"it has {status.st_size} bytes, the record says {file.size}")
+        if quick:
+            return Finding(file, 0, _header_finding(path, file))
+        return _read_through(fd, file)
+    except OSError as error:
+        return Finding(file, 0, f"it cannot be read: {error.strerror}")
+    finally:
+        os.close(fd)
+
+
+def _header_finding(path: Path, file: HereFile) -> str | None:
+    """A header that is wrong now and was not at arrival."""
+    inspection = inspect(path, name=file.remote.name, size=file.size)
+    new = [e for e in inspection.evidence if e.code not in file.problems]
+    return f"its header is damaged: {new[0].detail}" if new else None
+
+
+def _read_through(fd: int, file: HereFile) -> Finding:
+    sha256 = hashlib.sha256()
+    scanner = Scanner(file.remote.name)
+    buffer = bytearray(_READ_BYTES)
+    view = memoryview(buffer)
+    count = 0
+    while got := os.readv(fd, [buffer]):
+        sha256.update(view[:got])
+        scanner.feed(view[:got])
+        count += got
+    # A verified file will not be read again soon; leave the page cache to those who work.
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if sha256.digest() == file.sha256:
+        scanner.end()
+        codes = dict.fromkeys(evidence.code for evidence in scanner.findings)
+        return Finding(file, count, None, tuple(code for code in codes if code not in file.problems))
+    return Finding(file, count, f"its sha256 is {sha256.hexdigest()}, the record says {file.sha256.hex()}")
+
+
+class Verifier:
+    """Checks the files of entries and records what it finds."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        archive: Path,
+        quarantine: Path,
+        threads: Executor,
+        clock: Callable[[], float],
+        progress: Callable[[Finding], None] = lambda finding: None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._archive = archive
+        self._quarantine = quarantine
+        self._threads = threads
+        self._clock = clock
+        self._progress = progress
+        self._stopping = False
+
+    def stop(self) -> None:
+        """No further file is begun."""
+        self._stopping = True
+
+    async def verify(self, empiar_ids: Sequence[int], *, quick: bool) -> VerifyReport:
+        """Every copy that is here is checked; damaged and missing ones are recorded as damaged."""
+        checked = bytes_read = 0
+        damaged: list[FailedFile] = []
+        for empiar_id in empiar_ids:
+            files = await self._catalogue.read(
+                functools.partial(_here, empiar_id=empiar_id, states=_VERIFIABLE)
+            )
+            for start in range(0, len(files), _GROUP_FILES):
+                if self._stopping:
+                    return VerifyReport(checked, bytes_read, tuple(damaged), stopped=True)
+                findings = await self._check_group(files[start : start + _GROUP_FILES], quick=quick)
+                checked += len(findings)
+                bytes_read += sum(f.bytes_read for f in findings)
+                damaged += [
+                    FailedFile(str(f.file.remote), CopyState.DAMAGED, f.wrong) for f in findings if f.wrong
+                ]
+        return VerifyReport(checked, bytes_read, tuple(damaged))
+
+    async def _check_group(self, files: Sequence[HereFile], *, quick: bool) -> list[Finding]:
+        limit = asyncio.Semaphore(READERS)
+
+        async def one(file: HereFile) -> Finding:
+            async with limit:
+                finding = await in_thread(self._threads, check, self._archive, file, quick=quick)
+            self._progress(finding)
+            return finding
+
+        findings = await asyncio.gather(*(one(file) for file in files))
+        now = int(self._clock())
+        # A quick look at a header proves nothing about the rest, so it neither renews nor restores anything.
+        sound = [f.file.file_id for f in findings if f.wrong is None] if not quick else []
+        await self._catalogue.write(
+            functools.partial(transfer_store.record_verified, file_ids=sound, now=now)
+        )
+        for finding in findings:
+            if finding.problems:
+                await self._catalogue.write(functools.partial(_add_problems, finding=finding))
+            if finding.wrong is not None:
+                await self._catalogue.write(
+                    functools.partial(
+                        transfer_store.record_damaged,
+                        file_id=finding.file.file_id,
+                        error=finding.wrong,
+                        now=now,
+                    )
+                )
+        return findings
+
+    async def clear_damaged(self, empiar_ids: Sequence[int]) -> int:
+        """Damaged files that are damaged still stand in quarantine, so that sound ones can take their place; returns how many.
+
+        Those that hold after all (a disk that had been away) are arrived again.
+        """
+        cleared = 0
+        for empiar_id in empiar_ids:
+            files = await self._catalogue.read(
+                functools.partial(_here, empiar_id=empiar_id, states=(CopyState.DAMAGED,))
+            )
+            for finding in await self._check_group(files, quick=False):
+                if finding.wrong is None:
+                    continue
+                await in_thread(self._threads, self._set_aside, finding.file, finding.wrong)
+                cleared += 1
+        return cleared
+
+    def _set_aside(self, file: HereFile, reason: str) -> None:
+        path = archive_path(self._archive, file.remote)
+        if os.path.lexists(path):
+            put_aside(self._quarantine, file.remote, rejected=path, reason=reason, now=self._clock())
+
+
+def _add_problems(conn: sqlite3.Connection, *, finding: Finding) -> None:
+    """Findings are added to the header's facts; nothing that is on record is lost."""
+    file = finding.file
+    row = conn.execute(
+        "SELECT format, width, height, frames, mode, pixel_size_angstrom FROM images WHERE file_id = ?",
+        (file.file_id,),
+    ).fetchone()
+    known = ImageFacts(*row) if row else ImageFacts(suffix_of(file.remote.name).lstrip(".") or "unknown")
+    problems = (*file.problems, *finding.problems)
+    transfer_store.record_image(conn, file.file_id, replace(known, problems=problems))
+
+
+_VERIFIABLE = (CopyState.ARRIVED, CopyState.WITHDRAWN, CopyState.DAMAGED)
+
+
+def _here(conn: sqlite3.Connection, *, empiar_id: int, states: Sequence[CopyState]) -> list[HereFile]:
+    return list(transfer_store.here_files(conn, empiar_id, states=states))

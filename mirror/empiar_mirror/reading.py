@@ -1,0 +1,27 @@
+"""Read-only access to a mirror's catalogue, beside whichever process is writing it. It needs no lock."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from empiar_schema.catalogue import Catalogue
+
+CATALOGUE_NAME: Final = "empiar.db"
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write, rows by name, closed at the end.
+
+    Raises:
+        CatalogueFault: there is no catalogue, it is of another version, or SQLite refuses it.
+    """
+    with (
+        Catalogue.open(root / CATALOGUE_NAME, read_only=True) as catalogue,
+        catalogue.reader() as connection,
+    ):
+        yield connection

@@ -1,0 +1,53 @@
+"""What the long commands did, for people and for `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from empiar_schema.states import CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A file that is not as it should be: ``10017/data/a.mrc``, its state, and why."""
+
+    path: str
+    state: CopyState
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What a transfer brought."""
+
+    arrived: int
+    bytes_moved: int
+    already_here: int
+    failed: tuple[FailedFile, ...]
+    #: Arranged files by view.
+    arranged: dict[str, int] = field(default_factory=dict)
+    #: Stopped by a signal; what was begun is kept.
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What re-reading found."""
+
+    checked: int
+    bytes_read: int
+    damaged: tuple[FailedFile, ...]
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What was put in order at the start, after a process that had ended anyhow."""
+
+    #: Linked but not recorded: recorded now.
+    finished: int = 0
+    #: Claims given back, with and without a partial that is kept.
+    resumable: int = 0
+    given_back: int = 0
+    #: Part files that belong to no claim.
+    discarded: int = 0

@@ -1,0 +1,235 @@
+"""Part files: the only place where bytes from the network are written before they are proven."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import xxhash
+
+from empiar_mirror.stretches import BLOCK_BYTES, Stretch
+from empiar_schema.faults import ChangedUpstream, IntegrityFault, StorageFault
+from empiar_schema.transfer_store import Block
+
+#: How much before the kept bytes' end is fetched again and compared when a partial is continued.
+OVERLAP_BYTES = 16 * 1024
+_READ_BYTES = 1024 * 1024
+
+
+def part_path(staging: Path, empiar_id: int, file_id: int) -> Path:
+    """``staging/10017/123.part``: no suffix that a picker's or importer's glob would take."""
+    return staging / str(empiar_id) / f"{file_id}.part"
+
+
+def storage_fault(error: OSError, what: str) -> StorageFault:
+    """The fault that an operating system error of the disk means."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = (
+        "Free some space, or lower what is wanted; the work goes on where it stopped."
+        if full
+        else "Check the disk and its mount; `empiar-mirror doctor` looks at both."
+    )
+    return StorageFault(f"{what}: {error.strerror or error}", hint=hint, full=full)
+
+
+class PartFile:
+    """One part file: positioned writes, block proofs, and the sha256 of the contiguous beginning as it grows.
+
+    Its methods block; the engine calls them in threads. Several threads may write different stretches.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise storage_fault(error, f"cannot open {path}") from error
+        self._lock = threading.Lock()
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+
+    def prove(self, blocks: Sequence[Block]) -> tuple[list[Block], list[int]]:
+        """Which of the recorded blocks hold on disk, and the starts of those that do not.
+
+        The beginning that holds without a gap is hashed on the way, so that it is read only once.
+        """
+        held: list[Block] = []
+        lost: list[int] = []
+        for block in sorted(blocks, key=lambda b: b.start):
+            data = self._pread(block.start, block.length)
+            if len(data) == block.length and xxhash.xxh3_128_digest(data) == block.xxh3:
+                held.append(block)
+                if block.start == self._hashed:
+                    self._sha256.update(data)
+                    self._hashed += block.length
+            else:
+                lost.append(block.start)
+        return held, lost
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """`data` stands at `offset` (in the page cache; `sync` makes it durable).
+
+        Raises:
+            StorageFault: the disk refused.
+        """
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], offset + written)
+        except OSError as error:
+            raise storage_fault(error, f"cannot write {self.path}") from error
+        with self._lock:
+            if offset == self._hashed:
+                self._sha256.update(data)
+                self._hashed += len(data)
+
+    def compare(self, offset: int, data: memoryview) -> None:
+        """The bytes at `offset` are `data` already.
+
+        Raises:
+            ChangedUpstream: they are not, so the remote file is not the one that was begun.
+        """
+        if self._pread(offset, len(data)) != bytes(data):
+            raise ChangedUpstream(
+                f"bytes fetched again at {offset} differ from those kept: the file has changed"
+            )
+
+    def finish(self, size: int) -> bytes:
+        """The sha256 of the whole part file, which has exactly `size` bytes.
+
+        Raises:
+            IntegrityFault: it has another length.
+            StorageFault: the disk refused to give the bytes back.
+        """
+        try:
+            actual = os.fstat(self._fd).st_size
+            if actual > size:
+                raise IntegrityFault(f"{actual} bytes in staging where the archive states {size}")
+            while self._hashed < size:
+                data = os.pread(self._fd, min(_READ_BYTES, size - self._hashed), self._hashed)
+                if not data:
+                    raise IntegrityFault(f"{actual} bytes in staging where the archive states {size}")
+                self._sha256.update(data)
+                self._hashed += len(data)
+        except OSError as error:
+            raise storage_fault(error, f"cannot read {self.path}") from error
+        return self._sha256.digest()
+
+    def restart(self) -> None:
+        """Nothing is kept."""
+        try:
+            os.ftruncate(self._fd, 0)
+        except OSError as error:
+            raise storage_fault(error, f"cannot empty {self.path}") from error
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+
+    def sync(self, modified_at: int | None) -> None:
+        """The bytes are durable, read-only, and carry the archive's modification time."""
+        try:
+            if modified_at is not None:
+                os.utime(self._fd, (modified_at, modified_at))
+            os.fchmod(self._fd, 0o444)
+            os.fsync(self._fd)
+        except OSError as error:
+            raise storage_fault(error, f"cannot flush {self.path}") from error
+
+    def close(self) -> None:
+        """The file is closed; its bytes stay."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """The file is gone."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _pread(self, offset: int, count: int) -> bytes:
+        try:
+            data = os.pread(self._fd, count, offset)
+            while len(data) < count:
+                more = os.pread(self._fd, count - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise storage_fault(error, f"cannot read {self.path}") from error
+        return data
+
+
+class BlockHasher:
+    """Proofs of the blocks that one stretch completes, whatever pieces its bytes come in."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self._length = 0
+        self._xxh3 = xxhash.xxh3_128()
+
+    @property
+    def complete_to(self) -> int:
+        """Where the block begins that is not complete."""
+        return self._start
+
+    def feed(self, data: memoryview) -> list[Block]:
+        """The blocks that are complete with `data`, the bytes that follow those fed before."""
+        blocks: list[Block] = []
+        while data:
+            piece = data[: BLOCK_BYTES - (self._start + self._length) % BLOCK_BYTES]
+            self._xxh3.update(piece)
+            self._length += len(piece)
+            data = data[len(piece) :]
+            if (self._start + self._length) % BLOCK_BYTES == 0:
+                blocks.append(Block(self._start, self._length, self._xxh3.digest()))
+                self._start += self._length
+                self._length = 0
+                self._xxh3.reset()
+        return blocks
+
+
+class StretchWriter:
+    """Writes one stretch of a part file: compares what is kept, appends what is new, proves whole blocks."""
+
+    def __init__(self, part: PartFile, stretch: Stretch) -> None:
+        self.part = part
+        self.stretch = stretch
+        self._hasher = BlockHasher(stretch.start)
+
+    @property
+    def proven_to(self) -> int:
+        """Up to where the stretch has been handed out as complete blocks."""
+        return self._hasher.complete_to
+
+    @property
+    def resume_at(self) -> int:
+        """Where a request should begin: a little before the end of what is kept."""
+        first = self.stretch.start - (OVERLAP_BYTES if self.stretch.after_proven else 0)
+        return max(0, first, self.stretch.position - OVERLAP_BYTES)
+
+    def write(self, offset: int, data: memoryview) -> list[Block]:
+        """Blocks proven by these bytes. Bytes below the stretch's position are compared, the rest appended.
+
+        Raises:
+            ChangedUpstream: compared bytes differ.
+            IntegrityFault: bytes beyond the stretch, or a gap.
+            StorageFault: the disk refused.
+        """
+        kept = self.stretch.position - offset
+        if kept < 0:
+            raise IntegrityFault(f"bytes at {offset} came after those at {self.stretch.position}")
+        if kept:
+            self.part.compare(offset, data[:kept])
+            data = data[kept:]
+        if not data:
+            return []
+        position = self.stretch.position
+        if self.stretch.stop is not None and position + len(data) > self.stretch.stop:
+            raise IntegrityFault(f"more bytes than the {self.stretch.stop} that were asked for")
+        self.part.write(position, data)
+        self.stretch.position = position + len(data)
+        return self._hasher.feed(data)
