@@ -7,12 +7,14 @@ the parser, which would copy it.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import httptools
+from aiohappyeyeballs import start_connection
 
 from empiar_mirror.transports.receive import WORTH_WAKING_BYTES, Buffers, Receiver
 from empiar_schema.faults import TransientFault
@@ -284,9 +286,11 @@ async def _connect(receiver: Receiver, origin: Origin) -> None:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(receiver.stall_s):
-            await loop.create_connection(
-                lambda: receiver, origin.host, origin.port, ssl=origin.tls, happy_eyeballs_delay=0.25
-            )
+            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+            # Not by create_connection: cancelled in the wrong moment, Python 3.11's race loses the socket that won.
+            winner = await start_connection(found, happy_eyeballs_delay=0.25)
+            name = None if origin.tls is None else origin.host
+            await loop.create_connection(lambda: receiver, sock=winner, ssl=origin.tls, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         raise TransientFault(
             f"{origin} shows a certificate that is not to be trusted: {error.verify_message}",

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from empiar_mirror.cli.invocation import Invocation, ids_argument, needs_ids, standard_options
+from empiar_schema.faults import CatalogueFault, ExitCode
+
+if TYPE_CHECKING:
+    from empiar_mirror.plan import Plan
+    from empiar_schema.settings import Settings
+
+
+@click.command("plan")
+@ids_argument
+@click.option("--explain", is_flag=True, help="Show each entry, and how the estimate came about.")
+@standard_options
+def command(invocation: Invocation, ids: tuple[int, ...], explain: bool) -> ExitCode:
+    """Say what a sync would move: files, bytes, disk, time. Changes nothing.
+
+    Without IDs: every entry that was asked for before.
+    """
+    plan = _plan(invocation.settings(), ids)
+    invocation.result(_document(plan), _lines(plan, explain=explain))
+    return ExitCode.OK
+
+
+def _plan(settings: Settings, ids: tuple[int, ...]) -> Plan:
+    from empiar_mirror import plan_facts
+    from empiar_mirror.plan import Plan, throughput
+    from empiar_mirror.reading import reading
+
+    channel = settings.transfer.channels[0]
+    with reading(settings.root) as connection:
+        chosen = needs_ids(ids, plan_facts.asked_for(connection), "plan")
+        unknown = plan_facts.unknown_entries(connection, chosen)
+        if unknown:
+            named = " ".join(str(empiar_id) for empiar_id in unknown)
+            raise CatalogueFault(
+                f"the catalogue has no file listing of {named}",
+                hint=f"run `empiar-mirror crawl {named}` first",
+            )
+        return Plan(
+            entries=tuple(plan_facts.entry_need(connection, empiar_id) for empiar_id in chosen),
+            channel=channel,
+            throughput=throughput(
+                plan_facts.recent_attempts(connection, channel=channel),
+                channel,
+                settings.transfer.connections,
+            ),
+            room=plan_facts.measured_room(settings.root, settings.disk, plan_facts.bytes_held(connection)),
+        )
+
+
+def _document(plan: Plan) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        **asdict(plan),
+        "files": plan.files,
+        "bytes": plan.bytes,
+        "seconds": plan.seconds,
+        "slow_seconds": plan.slow_seconds,
+        "fits": plan.fits,
+    }
+
+
+def _lines(plan: Plan, *, explain: bool) -> Iterator[str]:
+    from empiar_mirror.cli.text import count, duration, rate
+    from empiar_schema.sizes import format_bytes
+
+    if explain:
+        for entry in plan.entries:
+            yield (
+                f"EMPIAR-{entry.empiar_id}: {count(entry.files, 'file')} to move, {format_bytes(entry.bytes)}"
+                f" ({format_bytes(entry.bytes_partial)} of them in staging);"
+                f" {entry.files_here:,} here, {format_bytes(entry.bytes_here)}; {entry.files_failed:,} failed"
+            )
+    here = sum(entry.bytes_here for entry in plan.entries)
+    yield (
+        f"{count(len(plan.entries), 'entry', 'entries')}: {count(plan.files, 'file')} to move by {plan.channel}, "
+        f"{format_bytes(plan.bytes)}; {format_bytes(here)} are here"
+    )
+    unknown = sum(entry.files_of_unknown_size for entry in plan.entries)
+    if unknown:
+        yield f"{count(unknown, 'file')} among them without a known size, not counted in the bytes"
+    failed = sum(entry.files_failed for entry in plan.entries)
+    if failed:
+        yield f"{count(failed, 'file')} failed before and would not be tried: `empiar-mirror repair` does that"
+    fits = "enough" if plan.fits else f"{format_bytes(plan.bytes - plan.room.allowed)} too little"
+    yield (
+        f"disk: {format_bytes(plan.bytes)} needed, {format_bytes(plan.room.free)} free, "
+        f"{format_bytes(plan.room.allowed)} of it allowed by watermark and quota: {fits}"
+    )
+    if plan.bytes:
+        slow = (
+            f", {duration(plan.slow_seconds)} if it is slow"
+            if plan.slow_seconds > plan.seconds * 1.05
+            else ""
+        )
+        yield f"time: about {duration(plan.seconds)}{slow} ({plan.throughput.basis})"
+    if explain:
+        typical, low = rate(plan.throughput.typical_bytes_per_s), rate(plan.throughput.slow_bytes_per_s)
+        yield f"throughput: {typical} typical, {low} in the slowest tenth of the time"

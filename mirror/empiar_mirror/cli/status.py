@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from empiar_mirror.cli.invocation import Invocation, ids_argument, standard_options
+from empiar_schema.faults import ExitCode
+
+if TYPE_CHECKING:
+    from empiar_mirror.status import EntryStatus, Status
+
+
+@click.command("status")
+@ids_argument
+@click.option(
+    "--healthy", is_flag=True, help="Exit with 1 if something is wrong, and say what: for health checks."
+)
+@standard_options
+def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> ExitCode:
+    """Show progress by entry, rate, time left, and what is stuck and why.
+
+    Without IDs: every entry that was asked for. Works beside a running sync.
+    """
+    from empiar_mirror.instance_lock import holder
+    from empiar_mirror.plan_facts import bytes_held, measured_room
+    from empiar_mirror.reading import reading
+    from empiar_mirror.status import ailments, read_status
+
+    settings = invocation.settings()
+    now = time.time()
+    with reading(settings.root) as connection:
+        status = read_status(connection, list(ids) or None, now=now, worker=holder(settings.root))
+        room = measured_room(settings.root, settings.disk, bytes_held(connection))
+    full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
+    ills = ailments(status, now=now, disk_refusal=full)
+    missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
+    document: dict[str, object] = {
+        **asdict(status),
+        "files_left": status.files_left,
+        "bytes_left": status.bytes_left,
+        "seconds_left": status.seconds_left,
+        "room": asdict(room),
+        "unknown": missing,
+        "ailments": ills,
+    }
+    unknown = (f"EMPIAR-{i} is not in the catalogue: run `empiar-mirror crawl {i}`" for i in missing)
+    invocation.result(document, [*_lines(status, now), *unknown, *ills])
+    return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
+
+
+def _lines(status: Status, now: float) -> Iterator[str]:
+    from empiar_mirror.cli.text import count, duration, rate
+    from empiar_schema.sizes import format_bytes
+    from empiar_schema.times import iso
+
+    yield from map(_entry_line, status.entries)
+    if not status.entries:
+        yield "no entry was asked for yet: `empiar-mirror sync 10017` mirrors one"
+        return
+    yield f"{count(status.files_left, 'file')} to come, {format_bytes(status.bytes_left)}; {status.failed_files:,} failed"
+    if status.bytes_per_s is not None:
+        left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
+        yield f"{rate(status.bytes_per_s)} over the last minutes{left}"
+    elif status.last_bytes_at is not None:
+        yield f"nothing has moved since {iso(status.last_bytes_at)}"
+    yield f"at work: {status.worker}" if status.worker else "no process works on the mirror now"
+    if status.next_try_at is not None and status.next_try_at > now:
+        yield f"waiting until {iso(status.next_try_at)} for the next try"
+    for file in status.stuck:
+        again = f"; next try {file.next_try}" if file.next_try else ""
+        yield f"  {file.empiar_id}/{file.path}  {file.state} after {count(file.attempts, 'attempt')}: {file.error}{again}"
+
+
+def _entry_line(entry: EntryStatus) -> str:
+    from empiar_schema.sizes import format_bytes
+
+    share = entry.here_bytes / entry.wanted_bytes if entry.wanted_bytes else float(entry.state == "complete")
+    failed = f", {entry.failed_files:,} failed" if entry.failed_files else ""
+    return (
+        f"EMPIAR-{entry.empiar_id}  {entry.state:<12} {share:>4.0%}  {entry.here_files:,} of {entry.wanted_files:,} files, "
+        f"{format_bytes(entry.here_bytes)} of {format_bytes(entry.wanted_bytes)}{failed}  {entry.title[:60]}"
+    )

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import click
+
+from empiar_mirror.cli.invocation import Invocation, ids_argument, standard_options, work_options
+from empiar_schema.faults import ExitCode
+
+
+@click.command("verify")
+@ids_argument
+@click.option("--quick", is_flag=True, help="Compare sizes and headers only, without reading every byte.")
+@work_options
+@standard_options
+def command(invocation: Invocation, ids: tuple[int, ...], quick: bool) -> ExitCode:
+    """Read again what is here and compare it with the record; name every damaged or missing file.
+
+    Without IDs: everything that is here. Exit code 5 means that damage was found.
+    """
+    from empiar_mirror.cli.text import count, failures
+    from empiar_mirror.cli.working import work_on
+    from empiar_schema.sizes import format_bytes
+
+    chosen = list(dict.fromkeys(ids)) or None
+    settings = invocation.settings()
+    report, stopped = work_on(invocation, settings, lambda mirror: mirror.verify(chosen, quick=quick), ids=[])
+    lines = [
+        f"{count(report.checked, 'file')} checked, {format_bytes(report.bytes_read)} read, {len(report.damaged):,} damaged",
+        *failures(report.damaged, "damaged"),
+    ]
+    if report.damaged:
+        lines.append("`empiar-mirror repair` fetches them again")
+    invocation.result(report, lines)
+    if report.damaged:
+        return ExitCode.DAMAGE_FOUND
+    return ExitCode.STOPPED if stopped or report.stopped else ExitCode.OK
