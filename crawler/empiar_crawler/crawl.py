@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -261,19 +261,24 @@ class Crawler:
                 faults[source.name] = fault
                 if is_unreachable(fault):
                     self._unreached[source.name] = self._clock()
-                self._observer(CrawlFailed(empiar_id, source.name, reason(fault)))
             else:
                 this.report.listed += 1
+                self._tell(empiar_id, faults)
                 return
         answers = [fault for fault in faults.values() if not is_unreachable(fault)]
         if answers and all(isinstance(fault, PermanentFault) and fault.absent for fault in answers):
             await self._record_no_files(empiar_id, sources=", ".join(faults))
             return
+        self._tell(empiar_id, faults)
         told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         message = f"no complete listing of {empiar_id} ({told or 'no source is configured'})"
         if faults and all(isinstance(fault, TransientFault | UnreachableFault) for fault in faults.values()):
             raise TransientFault(message)
         raise BadAnswer(message)
+
+    def _tell(self, empiar_id: int, faults: Mapping[str, EmpiarMirrorError]) -> None:
+        for source, fault in faults.items():
+            self._observer(CrawlFailed(empiar_id, source, reason(fault)))
 
     def _reachable_first(self) -> list[ListingSource]:
         now = self._clock()

@@ -131,6 +131,7 @@ def _dataset_size(conn: sqlite3.Connection, empiar_id: int) -> str | None:
 def _record(
     conn: sqlite3.Connection, empiar_id: int, found: Sequence[Contradiction], *, source: str, now: int
 ) -> None:
+    crawl_store.record_inspected(conn, empiar_id)
     crawl_store.clear_contradictions(conn, empiar_id, what=checks.KINDS)
     for one in found:
         crawl_store.record_contradiction(

@@ -35,7 +35,7 @@ from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import transfer_store
+from empiar_schema import crawl_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
@@ -208,8 +208,9 @@ class Mirror:
             self._stops.remove(task.cancel)
 
     async def _crawl_what_is_needed(self, ids: Sequence[int]) -> CrawlReport | None:
-        oldest = self.clock() - self.settings.crawl.interval
-        stale = await self.catalogue.read(functools.partial(_stale, ids=ids, oldest=oldest))
+        stale = await self.catalogue.read(
+            functools.partial(_stale, ids=ids, now=int(self.clock()), interval_s=self.settings.crawl.interval)
+        )
         return await self.crawl(stale) if stale else None
 
     # --- transfer -------------------------------------------------------------------------------------
@@ -411,18 +412,11 @@ def user_agent(contact: str) -> str:
     return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"
 
 
-def _stale(conn: sqlite3.Connection, *, ids: Sequence[int], oldest: float) -> list[int]:
-    """Entries without metadata or listing, or with older ones. An obsolete entry may have no files to list."""
-    stale = []
-    for empiar_id in ids:
-        row = conn.execute(
-            "SELECT min(unixepoch(crawled_at), CASE WHEN status = 'OBS' THEN ifnull(unixepoch(listed_at), unixepoch(crawled_at))"
-            " ELSE unixepoch(listed_at) END) FROM entries WHERE empiar_id = ?",
-            (empiar_id,),
-        ).fetchone()
-        if row is None or row[0] is None or row[0] < oldest:
-            stale.append(empiar_id)
-    return stale
+def _stale(conn: sqlite3.Connection, *, ids: Sequence[int], now: int, interval_s: float) -> list[int]:
+    """Those of `ids` that the catalogue does not know, or knows too little or too old things of."""
+    due = set(crawl_store.due_entries(conn, now=now, interval_s=interval_s, relist_s=interval_s))
+    known = {row[0] for row in conn.execute("SELECT empiar_id FROM entries WHERE crawled_at IS NOT NULL")}
+    return [empiar_id for empiar_id in ids if empiar_id in due or empiar_id not in known]
 
 
 def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tuple[int, int]:

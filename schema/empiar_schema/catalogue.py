@@ -40,6 +40,7 @@ _TEMP_CACHE_KIB: Final = 12_000
 class _Queued(Generic[T]):
     job: Job[T]
     future: Future[T]
+    durable: bool
 
 
 class Catalogue:
@@ -49,12 +50,17 @@ class Catalogue:
     its own writes are undone and its future carries the exception. A future is resolved after the COMMIT of
     its group, so an awaited job is durable (WAL, ``synchronous=FULL``). Because an `await` may be cancelled
     while the job runs all the same, jobs are idempotent.
+
+    A job that is not `durable` is committed without a flush (``synchronous=NORMAL``): it survives the death of
+    this process, and a power cut only together with the next durable one. Commits never change their order.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection | None) -> None:
         self.path = path
         self._connection = connection
         self._queue: queue.SimpleQueue[_Queued[object] | None] = queue.SimpleQueue()
+        #: Taken from the queue, but not fit for the group that was being written.
+        self._next: _Queued[object] | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -99,13 +105,13 @@ class Catalogue:
                 raise
         return cls(path, connection)
 
-    def submit(self, job: Job[T]) -> Future[T]:
-        """Queues `job`; the future is resolved once its effects are durable.
+    def submit(self, job: Job[T], *, durable: bool = True) -> Future[T]:
+        """Queues `job`; the future is resolved once its effects are durable (or, without `durable`, committed).
 
         Raises:
             CatalogueFault: the catalogue is closed or read-only.
         """
-        queued: _Queued[T] = _Queued(job, Future())
+        queued: _Queued[T] = _Queued(job, Future(), durable)
         with self._lock:
             if self._closed or self._connection is None:
                 raise CatalogueFault(
@@ -119,9 +125,9 @@ class Catalogue:
             self._queue.put(queued)  # type: ignore[arg-type]  # the queue holds jobs of any result
         return queued.future
 
-    async def write(self, job: Job[T]) -> T:
-        """Runs `job` and returns its result once it is durable."""
-        return await asyncio.wrap_future(self.submit(job))
+    async def write(self, job: Job[T], *, durable: bool = True) -> T:
+        """Runs `job` and returns its result once it is durable (or, without `durable`, committed)."""
+        return await asyncio.wrap_future(self.submit(job, durable=durable))
 
     def write_now(self, job: Job[T]) -> T:
         """`write` for code without an event loop."""
@@ -170,7 +176,8 @@ class Catalogue:
     # --- the writing thread ---------------------------------------------------------------------------------
 
     def _write_groups(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._next or self._queue.get()) is not None:
+            self._next = None
             more = self._write_group(first)
             self._limit_wal()
             if not more:
@@ -183,6 +190,7 @@ class Catalogue:
         failed: list[tuple[Future[object], BaseException]] = []
         more, fault = True, None
         try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if first.durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             queued: _Queued[object] | None = first
             ends = time.monotonic() + GROUP_S
@@ -193,6 +201,8 @@ class Catalogue:
                     with suppress(queue.Empty):
                         queued = self._queue.get_nowait()
                         more = queued is not None
+                if queued is not None and queued.durable and not first.durable:
+                    self._next, queued = queued, None
             self._connection.execute("COMMIT")
         except BaseException as error:  # whatever it was, the futures must learn of it
             fault = fault_of(error, self.path)

@@ -51,6 +51,7 @@ __all__ = [
     "record_entry_absent",
     "record_enumeration",
     "record_harvest",
+    "record_inspected",
     "record_roles",
     "remember_answer",
 ]
@@ -136,7 +137,7 @@ def due_entries(
 ) -> list[int]:
     """Entries whose metadata is missing, older than their last known change, or as old as `interval_s`, oldest first.
 
-    The same of listings, for which `relist_s` counts (None: `interval_s`).
+    The same of listings, which an obsolete entry may lack and for which `relist_s` counts (None: `interval_s`).
 
     An entry that the archive did not serve is looked for again after an hour, then every `interval_s`.
     """
@@ -145,7 +146,8 @@ def due_entries(
         " WHERE CASE WHEN e.absent_since IS NOT NULL"
         "  THEN e.absent_at <= ?1 - CASE WHEN e.withdrawn_at IS NULL THEN min(?2, ?3) ELSE ?2 END"
         "   OR e.moved_at > e.absent_at"
-        "  ELSE e.crawled_at IS NULL OR l.started_at IS NULL"
+        "  ELSE e.crawled_at IS NULL OR (l.started_at IS NULL AND e.status IS NOT 'OBS')"
+        "   OR e.inspected_listing IS NOT e.current_listing"
         "   OR e.moved_at > min(e.crawled_at, l.started_at)"
         "   OR e.crawled_at <= ?1 - ?2 OR l.completed_at <= ?1 - ?4 END"
         " ORDER BY min(ifnull(e.crawled_at, -1), ifnull(l.completed_at, -1)), e.empiar_id",
@@ -371,6 +373,11 @@ def record_roles(conn: sqlite3.Connection, rows: Sequence[tuple[int, Role, float
         " AND (role IS NOT ?1 OR role_percent IS NOT ?2)",
         coded,
     )
+
+
+def record_inspected(conn: sqlite3.Connection, empiar_id: int) -> None:
+    """The entry's current listing has been judged: every file has a role. Until then the entry is due."""
+    conn.execute("UPDATE entry SET inspected_listing = current_listing WHERE empiar_id = ?", (empiar_id,))
 
 
 # --- contradictions -----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ _ENTRY = (
         unlisted_since INTEGER,   -- first of the complete enumerations in a row that lacked it
         absent_since INTEGER, absent_at INTEGER, absent_reason TEXT, withdrawn_at INTEGER,
         current_listing INTEGER REFERENCES listing,
+        inspected_listing INTEGER,   -- the one whose files were last given their roles
         file_count INTEGER NOT NULL DEFAULT 0,   -- files not gone
         file_bytes INTEGER NOT NULL DEFAULT 0
     ) STRICT

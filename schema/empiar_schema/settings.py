@@ -130,7 +130,7 @@ class CrawlSettings(_Table):
     """How long an entry's metadata counts as fresh. An entry that is asked for by its id is listed anew when older than this."""
     relist: Seconds = Field(default=14 * 86_400.0, gt=0)
     """How long a file listing stands while the metadata does not change; listing all of EMPIAR is half a day of requests."""
-    requests_per_s: PositiveFloat = 5.0
+    requests_per_s: PositiveFloat = 10.0
     """Requests a second and host, at most."""
     connections: PositiveInt = Field(default=4, le=64)
     """Connections a host for metadata and listings, at most."""
@@ -140,7 +140,7 @@ class CrawlSettings(_Table):
         default=("ftp", "https"), min_length=1
     )
     """Sources of file listings, in the order in which they are tried."""
-    exact_sizes: int = Field(default=20_000, ge=0)
+    exact_sizes: int = Field(default=2_000, ge=0)
     """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
 
 
@@ -155,7 +155,7 @@ class TransferSettings(_Table):
     """Connections a host for transfers, at most."""
     connections_per_file: PositiveInt = Field(default=4, le=7)
     """Connections for one large file, at most."""
-    requests_per_s: PositiveFloat = 50.0
+    requests_per_s: PositiveFloat = 200.0
     """Requests a second and host for transfers, at most."""
     stall_s: Seconds = Field(default=12.0, gt=0)
     """Time without a byte after which an attempt ends."""

@@ -83,6 +83,7 @@ def list_files(
     files = [ListedFile(name, 1, True, None, 60) for name in names]
     catalogue.write_now(lambda c: crawl.add_to_listing(c, listing, folder, files))
     catalogue.write_now(lambda c: crawl.complete_listing(c, listing, now=now))
+    catalogue.write_now(lambda c: crawl.record_inspected(c, empiar_id))
 
 
 # --- enumeration --------------------------------------------------------------------------------------------
@@ -150,6 +151,25 @@ def test_an_entry_is_due_until_metadata_and_listing_are_here_and_fresh(catalogue
     record(catalogue, entry())
     assert due(catalogue, 1000) == [ID], "no listing yet"
     list_files(catalogue, "a")
+    assert due(catalogue, 1000) == []
+    assert due(catalogue, 1000 + 6 * HOUR) == [ID]
+
+
+def test_a_listing_whose_files_were_not_judged_before_a_crash_is_due(catalogue: Catalogue) -> None:
+    record(catalogue, entry())
+    list_files(catalogue, "a")
+    listing = catalogue.write_now(lambda c: crawl.begin_listing(c, ID, source="ftp", now=1000))
+    catalogue.write_now(
+        lambda c: crawl.add_to_listing(c, listing, "data", [ListedFile("b", 1, True, None, 60)])
+    )
+    catalogue.write_now(lambda c: crawl.complete_listing(c, listing, now=1000))
+    assert due(catalogue, 1000) == [ID]
+    catalogue.write_now(lambda c: crawl.record_inspected(c, ID))
+    assert due(catalogue, 1000) == []
+
+
+def test_an_obsolete_entry_may_have_no_files(catalogue: Catalogue) -> None:
+    record(catalogue, entry(status="OBS"))
     assert due(catalogue, 1000) == []
     assert due(catalogue, 1000 + 6 * HOUR) == [ID]
 

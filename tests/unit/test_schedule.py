@@ -73,7 +73,9 @@ def test_failed_entry_is_not_due_within_its_wait_even_if_never_crawled() -> None
 def test_listing_stands_only_if_it_is_young_and_the_metadata_was_merely_old(
     crawled_at: float | None, listed_at: float | None, stands: bool
 ) -> None:
-    assert listing_may_stand(crawled_at, listed_at, now=10_000.0, interval_s=HOUR, relist_s=HOUR / 2) is stands
+    assert (
+        listing_may_stand(crawled_at, listed_at, now=10_000.0, interval_s=HOUR, relist_s=HOUR / 2) is stands
+    )
 
 
 @pytest.mark.parametrize(
