@@ -12,8 +12,9 @@ from empiar_crawler.sources.base import ListingSource
 from empiar_crawler.sources.ftp_list import FtpListing
 from empiar_crawler.sources.https_index import HttpsListing
 from empiar_crawler.sources.ranges import Ranges
-from empiar_crawler.sources.root_directory import RootDirectory
+from empiar_crawler.sources.root_directory import RootDirectory, Way
 from empiar_crawler.sources.search import Search
+from empiar_crawler.sources.tree import TreeListing
 from empiar_schema import crawl_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.settings import ArchiveSettings, CrawlSettings
@@ -65,11 +66,13 @@ class CrawlSources:
             "https": HttpsListing(
                 http, archive.https_url, exact_sizes=crawl.exact_sizes, known=known, sleep=sleep
             ),
+            "tree": TreeListing(http, archive.site_url, sleep=sleep),
         }
+        folder_ways: list[Way] = [name for name in crawl.listing if name != "tree"]
         return cls(
             search=Search(http, archive.search_url),
             ranges=lambda highest: Ranges(http, archive.api_url, highest_known=highest),
-            directory=RootDirectory(archive, http=http, hosts=hosts, ways=crawl.listing, clock=clock),
+            directory=RootDirectory(archive, http=http, hosts=hosts, ways=folder_ways or ["ftp", "https"], clock=clock),
             entries=EntrySource(http, api_url=archive.api_url, https_url=archive.https_url),
             listings=tuple(ways[name] for name in crawl.listing),
         )

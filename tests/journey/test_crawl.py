@@ -337,6 +337,18 @@ async def test_entity_bomb_in_the_only_metadata_fails_that_entry_alone(tmp_path:
         assert report.listed == 2
 
 
+async def test_the_web_sites_tree_is_a_last_resort(tmp_path: Path) -> None:
+    faults = [Fault(kind=FaultKind.FTP_550, match="10104/*", channel="ftp", times=None)]
+    async with bench(tmp_path, Rehearsal(faults=faults), listing=("ftp", "tree")) as b:
+        report = await b.crawl(10104)
+        assert report.failed == {}
+        assert b.rows("SELECT listing_source FROM entries") == [("tree",)]
+        entry = b.rehearsal.archive.entries[10104]
+        served = {text_from_bytes(path): file.size for path, file in entry.walk()}
+        assert b.pairs("SELECT path, bytes FROM files WHERE empiar_id = 10104") == served
+        assert b.rows("SELECT DISTINCT bytes_exact FROM files") == [(0,)]
+
+
 async def test_listing_that_breaks_on_ftp_comes_over_https(tmp_path: Path) -> None:
     faults = [Fault(kind=FaultKind.FTP_550, match="10104/*", channel="ftp", times=None)]
     async with bench(tmp_path, Rehearsal(faults=faults)) as b:
