@@ -61,12 +61,11 @@ class ActiveFile:
         resumable = work.validators is not None and work.validators.prove_identity
         size = work.validators.size if resumable and work.validators is not None else work.size
         exact = work.size_exact or resumable
-        proven = [(b.start, b.length) for b in work.blocks] if resumable else []
         return cls(
             work=work,
             path=path,
             tried=tried,
-            remaining=Remaining(size if exact else None, proven),
+            remaining=Remaining(size if exact else None),
             size=size if exact else None,
             size_settled=resumable,
             validators=work.validators if resumable else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import resource
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -48,6 +49,8 @@ T = TypeVar("T")
 
 #: Threads for writing, hashing and flushing; more than cores, because flushes wait for the disk.
 WORK_THREADS = 8
+#: Part files, connections and readers open at once, with room to spare.
+OPEN_FILES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Mirror:
                 f"there is no catalogue in {settings.root}",
                 hint="Run `empiar-mirror init` there first, or name the configuration with --config.",
             )
+        _allow_open_files()
         folders = Folders.below(settings.root)
         lock = InstanceLock.take(folders.root)
         try:
@@ -407,6 +411,14 @@ class Mirror:
         return ids if ids is not None else await self.catalogue.read(asked_for)
 
 
+def _allow_open_files() -> None:
+    """Batches of small files keep many part files open; the usual soft limit of 1,024 is close to what they need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def user_agent(contact: str) -> str:
     """How we introduce ourselves to every server: product, version, and whoever runs this mirror."""
     return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"
@@ -429,12 +441,12 @@ def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tupl
 
 
 def _failed(conn: sqlite3.Connection, *, ids: Sequence[int]) -> list[FailedFile]:
-    """Copies that are not here after all, with the reason."""
+    """Copies that are not here after all, with the reason; those that the archive no longer lists are no failure of ours."""
     failed = []
     for empiar_id in ids:
         rows = conn.execute(
             "SELECT path, state, error FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
-            "ORDER BY path",
+            "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
             (empiar_id,),
         )
         failed += [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,19 @@ from empiar_mirror.threads import in_thread
 from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer, StepTaken
-from empiar_schema.transfer_store import Arrival
+from empiar_schema.transfer_store import Arrival, Attempt
 
 #: Enough to share one directory flush and one commit among many small files, few enough to bound the loss of time.
 GROUP_FILES = 64
+#: Files of a group that one thread flushes, one after the other; the shares of a group side by side.
+SYNC_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     verified: Verified
     arrival: Arrival
+    last: Attempt | None
     done: asyncio.Future[Placed]
 
 
@@ -54,8 +58,10 @@ class Arrivals:
         self._waiting: list[_Waiting] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def arrive(self, verified: Verified, arrival: Arrival) -> Placed:
+    async def arrive(self, verified: Verified, arrival: Arrival, last: Attempt | None = None) -> Placed:
         """The file is durable at its final path and recorded; or other bytes stand there, and ours are quarantined.
+
+        `last`, the attempt that brought its last bytes, is recorded in the same transaction.
 
         Cancelling the caller does not stop an arrival that has begun.
 
@@ -63,7 +69,7 @@ class Arrivals:
             StorageFault: the disk refused; the part file stays.
         """
         done: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(verified, arrival, done))
+        self._waiting.append(_Waiting(verified, arrival, last, done))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         return await done
@@ -88,14 +94,15 @@ class Arrivals:
                     waiting.done.set_result(where)
 
     async def _place(self, group: list[_Waiting]) -> list[Placed]:
-        await asyncio.gather(*(in_thread(self._threads, _sync, w.verified) for w in group))
+        shares = [group[start : start + SYNC_FILES] for start in range(0, len(group), SYNC_FILES)]
+        await asyncio.gather(*(in_thread(self._threads, _sync, [w.verified for w in s]) for s in shares))
         self._tell(group, "synced")
         placed = await in_thread(self._threads, link_parts, self._archive, [w.verified for w in group])
         self._tell(group, "linked")
         arrived = [w.arrival for w, where in zip(group, placed, strict=True) if where.conflict is None]
-        now = int(self._clock())
+        attempts = [w.last for w in group if w.last is not None]
         await self._catalogue.write(
-            functools.partial(transfer_store.record_arrivals, arrivals=arrived, now=now)
+            functools.partial(_record, attempts=attempts, arrivals=arrived, now=int(self._clock()))
         )
         self._tell(group, "recorded")
         for where in placed:
@@ -126,8 +133,16 @@ class Arrivals:
             self._observer(StepTaken(waiting.verified.file_id, step))
 
 
-def _sync(verified: Verified) -> None:
-    verified.part.sync(verified.modified_at)
+def _sync(share: list[Verified]) -> None:
+    for verified in share:
+        verified.part.sync(verified.modified_at)
+
+
+def _record(
+    conn: sqlite3.Connection, *, attempts: Sequence[Attempt], arrivals: Sequence[Arrival], now: int
+) -> None:
+    transfer_store.record_attempts(conn, attempts)
+    transfer_store.record_arrivals(conn, arrivals, now=now)
 
 
 def _tidy(parts: list[PartFile]) -> None:

@@ -14,6 +14,9 @@ from empiar_mirror.staging import PartFile, storage_fault
 from empiar_schema.paths import RemotePath
 from empiar_schema.times import iso
 
+#: These concern one name, not the disk: upstream made a folder of what is a file here, or a path too long for this system.
+_OBSTACLES = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+
 
 def archive_path(archive: Path, remote: RemotePath) -> Path:
     """Where a file stands for good: ``archive/10017/data/a.mrc``, its name byte for byte as on EMPIAR."""
@@ -54,9 +57,15 @@ def link_parts(archive: Path, group: Sequence[Verified]) -> list[Placed]:
     try:
         for verified in group:
             final = archive_path(archive, verified.remote)
-            folders |= _make_folder(final.parent)
-            placed.append(Placed(verified, _link(verified, final)))
-            folders.add(final.parent)
+            try:
+                folders |= _make_folder(final.parent)
+                placed.append(Placed(verified, _link(verified, final)))
+            except OSError as error:
+                if error.errno not in _OBSTACLES:
+                    raise
+                placed.append(Placed(verified, f"no place for it: {error.filename}: {error.strerror}"))
+            else:
+                folders.add(final.parent)
         for folder in folders:
             sync_folder(folder)
     except OSError as error:

@@ -18,7 +18,7 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import FileArrived, FileGivenUp, Observer, StepTaken
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import CopyState
-from empiar_schema.transfer_store import Arrival
+from empiar_schema.transfer_store import Arrival, Attempt
 
 
 class Endings:
@@ -43,8 +43,8 @@ class Endings:
         self._observer = observer
         self._clock = clock
 
-    async def arrive(self, active: ActiveFile) -> None:
-        """The whole part file is verified, durable at its final path, and recorded.
+    async def arrive(self, active: ActiveFile, last: Attempt | None) -> None:
+        """The whole part file is verified, durable at its final path, and recorded with its last attempt.
 
         Raises:
             TransferFault: it is not what the archive holds; nothing was recorded.
@@ -53,8 +53,7 @@ class Endings:
         assert active.part is not None
         assert active.size is not None
         self._observer(StepTaken(active.file_id, "transferred"))
-        sha256 = await in_thread(self._threads, active.part.finish, active.size)
-        image = await self._judge.examine(active, active.size)
+        sha256, image = await self._judge.examine(active, active.size)
         self._observer(StepTaken(active.file_id, "verified"))
         found = active.validators
         modified_at = found.modified_at if found and found.modified_at else active.work.modified_at
@@ -62,6 +61,7 @@ class Endings:
         placed = await self._arrivals.arrive(
             Verified(active.file_id, active.work.remote, active.part, active.size, sha256, modified_at),
             Arrival(active.file_id, active.size, sha256, channel, found, image),
+            last,
         )
         if placed.conflict is not None:
             self._tell_given_up(active, CopyState.QUARANTINED, placed.conflict)

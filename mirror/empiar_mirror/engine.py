@@ -96,10 +96,11 @@ class Engine:
         self._fed = False
         self._changed = asyncio.Event()
         self._ending: EmpiarMirrorError | None = None
+        #: Why nothing more is begun; the run ends with it when what fitted is done.
+        self._full: StorageFault | None = None
         self._stopping = False
         self._fetching: set[asyncio.Task[None]] = set()
         self._completing: set[asyncio.Task[None]] = set()
-        self._completions = asyncio.Semaphore(COMPLETIONS)
 
     async def run(self, empiar_ids: Sequence[int] | None) -> None:
         """Every wanted file of these entries (all, if None) has arrived, is parked or quarantined; or `stop` was called.
@@ -162,12 +163,16 @@ class Engine:
 
     async def _feed(self, empiar_ids: Sequence[int] | None) -> None:
         while not self._over:
-            if len(self._agenda) < CLAIM_FILES // 2 and await self._claim(empiar_ids):
+            room = self._full is None and len(self._agenda) < CLAIM_FILES // 2
+            if room and await self._claim(empiar_ids):
                 continue
             if self._active:
                 # Woken by every file that ends; new work may have become due meanwhile.
                 await self._wait_for_change(5.0)
                 continue
+            if self._full is not None:
+                self._end(self._full)
+                break
             due = await self._catalogue.read(
                 functools.partial(transfer_store.next_not_before, empiar_ids=empiar_ids)
             )
@@ -185,12 +190,13 @@ class Engine:
                 limit_files=CLAIM_FILES,
                 limit_bytes=CLAIM_BYTES,
                 empiar_ids=empiar_ids,
-            )
+            ),
+            durable=False,  # a claim that a power cut undoes was never made
         )
         for position, work in enumerate(claimed):
             if self._over or not await self._admit(work):
                 for rest in claimed[position:]:
-                    keep = bool(rest.blocks)
+                    keep = rest.bytes_kept > 0
                     await self._endings.release(rest.file_id, wait_s=0, error=None, keep_partial=keep)
                 return False
         return bool(claimed)
@@ -201,12 +207,11 @@ class Engine:
             error = "its name is longer than file systems allow (255 bytes a component)"
             await self._endings.park(work.file_id, work.remote, error=error)
             return True
-        kept = sum(block.length for block in work.blocks)
-        refusal = self._space.reserve(work.file_id, max(0, (work.size or 0) - kept))
+        refusal = self._space.reserve(work.file_id, max(0, (work.size or 0) - work.bytes_kept))
         if refusal is not None:
             hint = "Free some space or raise disk.high_watermark, and run the same command again."
             self._observer(events.Paused(refusal, "there is space again"))
-            self._end(StorageFault(f"the disk is full: {refusal}", hint=hint, full=True))
+            self._full = StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
             return False
         path = part_path(self._staging, work.remote.empiar_id, work.file_id)
         tried = Tried(self._first_channel(work), fruitless=work.fruitless)
@@ -220,13 +225,15 @@ class Engine:
         """A partial goes on by the channel it came from, unless that one was fruitless of late."""
         up = [c for c in self._channels if c not in self._down] or list(self._channels)
         last = work.last_channel
-        return last if last in up and work.blocks and not work.fruitless else up[0]
+        return last if last in up and work.bytes_kept and not work.fruitless else up[0]
 
     # --- lanes: agenda -> transports ------------------------------------------------------------------
 
     async def _lane(self) -> None:
         while not self._over:
-            if batch := self._agenda.batch():
+            if len(self._completing) >= COMPLETIONS:
+                await self._wait_for_change()
+            elif batch := self._agenda.batch():
                 await self._guarded(self._fetch_batch(batch))
             elif (active := self._agenda.large()) is not None:
                 active.preparing = True  # at once: the work below begins only when the loop comes round
@@ -251,8 +258,8 @@ class Engine:
             task.result()
 
     async def _fetch_batch(self, batch: list[ActiveFile]) -> None:
-        runs = [self._begin(a, a.remaining.take(None)) for a in batch if await self._open(a)]
-        await self._fetch(runs)
+        if await self._opened(batch):
+            await self._fetch([self._begin(active, active.remaining.take(None)) for active in batch])
 
     async def _fetch_stretch(self, active: ActiveFile) -> None:
         try:
@@ -302,18 +309,30 @@ class Engine:
         )
         return _Run(active, stretch, sink, claim)
 
+    async def _opened(self, batch: Sequence[ActiveFile]) -> bool:
+        """The part files of these files, of which nothing is kept, are open; False if the disk refused."""
+        try:
+            await in_thread(self._threads, _open_empty, [a for a in batch if a.part is None])
+        except StorageFault as fault:
+            self._end(fault)
+            return False
+        return True
+
     async def _open(self, active: ActiveFile) -> bool:
         """The part file is open and its recorded blocks are proven; False if the disk refused."""
         if active.part is not None:
             return True
         try:
-            active.part = await in_thread(self._threads, PartFile, active.path)
             if not active.on_record:
-                await in_thread(self._threads, active.part.restart)
+                await in_thread(self._threads, _open_empty, [active])
                 return True
-            held, lost = await in_thread(self._threads, active.part.prove, active.work.blocks)
+            active.part = await in_thread(self._threads, PartFile, active.path)
+            blocks = await self._catalogue.read(
+                functools.partial(transfer_store.part_blocks, file_id=active.file_id)
+            )
+            held, lost = await in_thread(self._threads, active.part.prove, blocks)
+            active.remaining = Remaining(active.size, [(b.start, b.length) for b in held])
             if lost:
-                active.remaining = Remaining(active.size, [(b.start, b.length) for b in held])
                 self._submit(
                     functools.partial(transfer_store.forget_blocks, file_id=active.file_id, starts=lost)
                 )
@@ -333,7 +352,7 @@ class Engine:
         except EmpiarMirrorError as fault:
             await self._failed(active, fault, channel=channel, progressed=False)
             return
-        await self._complete(active)
+        self._complete(active, None)
 
     # --- what sinks report ----------------------------------------------------------------------------
 
@@ -362,22 +381,27 @@ class Engine:
     def proven(self, active: ActiveFile, blocks: list[Block]) -> asyncio.Future[None]:
         """See `FileLog`."""
         job = functools.partial(transfer_store.record_blocks, file_id=active.file_id, blocks=blocks)
-        return asyncio.wrap_future(self._submit(job))
+        future = asyncio.wrap_future(self._submit(job))
+        # Whoever waits for it may be cancelled; `_submit` has the failure already.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return future
 
     def _submit(self, job: Callable[[sqlite3.Connection], None]) -> Future[None]:
-        """Queues a catalogue job whose end nobody need wait for; its failure ends the run."""
+        """Queues a catalogue job whose end nobody need wait for; its failure ends the run.
+
+        A power cut may undo it: then blocks of that partial are fetched again, and nothing is wrong.
+        """
         loop = asyncio.get_running_loop()
-        future = self._catalogue.submit(job)
+        future = self._catalogue.submit(job, durable=False)
 
-        def check() -> None:
-            error = future.exception()
-            if error is not None:
-                fault = (
-                    error if isinstance(error, EmpiarMirrorError) else StorageFault(f"catalogue: {error!r}")
-                )
-                self._end(fault)
+        def check(done: Future[None]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is None or loop.is_closed():
+                return
+            fault = error if isinstance(error, EmpiarMirrorError) else StorageFault(f"catalogue: {error!r}")
+            loop.call_soon_threadsafe(self._end, fault)
 
-        future.add_done_callback(lambda _: None if loop.is_closed() else loop.call_soon_threadsafe(check))
+        future.add_done_callback(check)
         return future
 
     # --- after an attempt -----------------------------------------------------------------------------
@@ -389,8 +413,9 @@ class Engine:
             fault = TransientFault(
                 f"{active.work.remote}: ended at {stretch.position} of {stretch.stop} bytes"
             )
-        self._record(run, outcome, fault)
+        attempt = _attempt(run, outcome, fault)
         if fault is not None:
+            self._record(attempt)
             active.remaining.give_back(stretch)
             await self._failed(active, fault, channel=sink.channel, progressed=sink.progressed)
             return
@@ -400,25 +425,17 @@ class Engine:
         if active.size is None:
             active.size = stretch.position
         active.remaining.give_back(stretch, ended=True)
+        if active.verdict is None and active.remaining.done:
+            self._complete(active, attempt)
+            return
+        self._record(attempt)
         if active.verdict is not None:
             await self._act(active)
-        elif active.remaining.done:
-            await self._complete(active)
         else:
             self._agenda.add(active)
             self._wake()
 
-    def _record(self, run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> None:
-        attempt = Attempt(
-            file_id=run.active.file_id,
-            channel=run.sink.channel,
-            started_at=outcome.started_at,
-            ended_at=outcome.ended_at,
-            start_offset=outcome.claim.start,
-            bytes_moved=outcome.bytes_moved,
-            outcome=_outcome_word(fault),
-            error=str(fault) if fault else None,
-        )
+    def _record(self, attempt: Attempt) -> None:
         self._submit(functools.partial(transfer_store.record_attempts, attempts=[attempt]))
 
     async def _failed(
@@ -427,10 +444,8 @@ class Engine:
         if isinstance(fault, UnreachableFault):
             await self._channel_down(active, fault, channel)
             return
-        if (
-            channel is not active.tried.channel
-        ):  # another connection has moved the file to a better one already
-            self._agenda.add(active)
+        if channel is not active.tried.channel:
+            await self._left_behind(active)
             return
         decision = decide(
             fault,
@@ -462,6 +477,13 @@ class Engine:
             await self._act(active)
             return
         active.tried.channel = usable
+        await self._left_behind(active)
+
+    async def _left_behind(self, active: ActiveFile) -> None:
+        """A connection ended by a channel that the file has been moved away from; perhaps it was the last one busy with it."""
+        if active.verdict is not None:
+            await self._act(active)
+            return
         self._agenda.add(active)
         self._wake()
 
@@ -489,7 +511,10 @@ class Engine:
                 self._drop(active)
                 await self._endings.quarantine(active, error=str(fault))
             case Next.SETTLE_SIZE:
-                await self._settle_size(active, fault)
+                # Aside: it asks by every channel, and this one's connection may hold the host's last place.
+                task = asyncio.create_task(self._settle_size(active, fault))
+                self._fetching.add(task)
+                task.add_done_callback(self._finished)
             case Next.START_OVER | Next.WHOLE:
                 active.whole = active.whole or decision.next is Next.WHOLE
                 await self._start_over(active, active.size)
@@ -528,18 +553,20 @@ class Engine:
 
     # --- the end of a file ----------------------------------------------------------------------------
 
-    async def _complete(self, active: ActiveFile) -> None:
-        """The file is being verified and arrives, while its lane goes on with others."""
+    def _complete(self, active: ActiveFile, last: Attempt | None) -> None:
+        """The file is being verified and arrives, its last attempt with it, while its lane goes on with others."""
         self._agenda.remove(active)
-        await self._completions.acquire()
-        task = asyncio.create_task(self._finish(active))
+        # Never waited for here: the connection that brought the file is still held, and a second look may need it.
+        task = asyncio.create_task(self._finish(active, last))
         self._completing.add(task)
         task.add_done_callback(self._finished)
 
-    async def _finish(self, active: ActiveFile) -> None:
+    async def _finish(self, active: ActiveFile, last: Attempt | None) -> None:
         try:
-            await self._endings.arrive(active)
+            await self._endings.arrive(active, last)
         except TransferFault as fault:
+            if last is not None:
+                self._record(last)
             channel = active.tried.channel
             await self._failed(active, fault, channel=channel, progressed=False)
             return
@@ -547,7 +574,7 @@ class Engine:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._completing.discard(task)
-        self._completions.release()
+        self._fetching.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._end(
@@ -566,6 +593,11 @@ class Engine:
         self._wake()
 
 
+def _open_empty(files: Sequence[ActiveFile]) -> None:
+    for active in files:
+        active.part = PartFile(active.path, empty=True)
+
+
 _STATE_AFTER = {
     Next.RESUME: CopyState.PARTIAL,
     Next.START_OVER: CopyState.WANTED,
@@ -576,6 +608,19 @@ _STATE_AFTER = {
     Next.PAUSE: CopyState.PARTIAL,
     Next.STOP: CopyState.PARTIAL,
 }
+
+
+def _attempt(run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> Attempt:
+    return Attempt(
+        file_id=run.active.file_id,
+        channel=run.sink.channel,
+        started_at=outcome.started_at,
+        ended_at=outcome.ended_at,
+        start_offset=outcome.claim.start,
+        bytes_moved=outcome.bytes_moved,
+        outcome=_outcome_word(fault),
+        error=str(fault) if fault else None,
+    )
 
 
 def _outcome_word(fault: EmpiarMirrorError | None) -> str:

@@ -57,6 +57,7 @@ class Tried:
     refused: set[Channel] = field(default_factory=set)
     changes: int = 0
     wrong: int = 0
+    without_ranges: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,9 @@ def decide(
     if isinstance(fault, ChangedUpstream | IntegrityFault):
         return _mistrust(fault, tried, channels)
     if isinstance(fault, RangesRefused):
-        return Decision(Next.WHOLE, tried.channel)
+        # Each whole stream brings progress, so the budget alone would not end this.
+        tried.without_ranges += 1
+        return Decision(Next.WHOLE if tried.without_ranges <= retries else Next.PARK, tried.channel)
     wait_s = _wait_s(fault, tried, first_wait_s=first_wait_s, jitter=jitter)
     other = _other(tried, channels)
     if tried.on_channel >= PER_CHANNEL and other is not None:

@@ -11,7 +11,7 @@ from empiar_mirror.active import ActiveFile
 from empiar_mirror.fate import ProvenWrong
 from empiar_mirror.formats.inspect import Evidence, Inspection, inspect
 from empiar_mirror.staging import PartFile
-from empiar_mirror.threads import in_thread
+from empiar_mirror.threads import Together, in_thread
 from empiar_mirror.transports.base import Claim, Transport
 from empiar_schema.faults import ChangedUpstream, TransferFault, TransientFault
 from empiar_schema.files import Validators
@@ -21,6 +21,9 @@ from empiar_schema.transfer_store import ImageFacts
 
 #: How much of the evidence is fetched a second time; enough for any header and any error page.
 SECOND_LOOK_BYTES = 256 * 1024
+#: Files up to this size are looked at many to a thread.
+GROUPED_BYTES = 2**20
+GROUP_FILES = 32
 
 
 @dataclass(slots=True)
@@ -38,31 +41,49 @@ class _Comparer:
         await in_thread(self.threads, self.part.compare, offset, data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A part file whose bytes have all come."""
+
+    part: PartFile
+    name: str
+    size: int
+
+
+def _look(whole: _Whole) -> tuple[bytes, Inspection]:
+    sha256 = whole.part.finish(whole.size)
+    return sha256, inspect(whole.part.fileno(), name=whole.name, size=whole.size)
+
+
 class Judge:
     """Tells damage in transit (fetch again) from damage at the source (keep, and say so)."""
 
     def __init__(self, transports: Mapping[Channel, Transport], *, threads: Executor) -> None:
         self._transports = transports
         self._threads = threads
+        self._small = Together(threads, _look, at_most=GROUP_FILES)
 
-    async def examine(self, active: ActiveFile, size: int) -> ImageFacts | None:
-        """Header facts of the whole part file, with finding codes where the source itself is damaged.
+    async def examine(self, active: ActiveFile, size: int) -> tuple[bytes, ImageFacts | None]:
+        """The sha256 and the header facts of the whole part file, with finding codes where the source itself is damaged.
 
         Where the format is wrong, the bytes that show it are fetched once more, through another channel if there
         is one. The same bytes again: that is what the archive holds. Other bytes: ours were damaged on the way.
 
         Raises:
+            IntegrityFault: its length is another.
             ProvenWrong: the archive holds other bytes than those that came.
             TransientFault: the second look got no answer; the file should be looked at again later.
         """
         assert active.part is not None
-        inspection: Inspection = await in_thread(
-            self._threads, inspect, active.part.path, name=active.work.remote.name, size=size
-        )
+        whole = _Whole(active.part, active.work.remote.name, size)
+        if size <= GROUPED_BYTES:
+            sha256, inspection = await self._small.call(whole)
+        else:
+            sha256, inspection = await in_thread(self._threads, _look, whole)
         damage = [evidence for evidence in inspection.evidence if evidence.length]
         if damage:
             await self._second_look(active, damage, size)
-        return inspection.facts
+        return sha256, inspection.facts
 
     async def _second_look(self, active: ActiveFile, damage: Sequence[Evidence], size: int) -> None:
         assert active.part is not None

@@ -36,6 +36,7 @@ class LogObserver:
     """One line for each event: key=value for people, JSON for machines. `BytesMoved` is never logged."""
 
     def __init__(self, stream: TextIO, *, json: bool, level: int = logging.INFO) -> None:
+        self._level = level
         renderer: structlog.typing.Processor = (
             structlog.processors.JSONRenderer()
             if json
@@ -49,11 +50,12 @@ class LogObserver:
                 renderer,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
-        )
+        ).bind()
 
     def __call__(self, event: Event) -> None:
         """The event stands in the log. A log that cannot be written (closed pipe, full disk) is no reason to stop."""
-        if isinstance(event, events.BytesMoved):
+        # Seven steps a file are for developers: most runs do not want to spell them out and throw them away.
+        if isinstance(event, events.BytesMoved) or level_of(event) < self._level:
             return
         with contextlib.suppress(OSError, ValueError):
             self._logger.log(level_of(event), event.name, **facts_of(event))

@@ -44,7 +44,7 @@ def recover(
                 part.unlink()
                 finished += 1
                 continue
-            keep = bool(work.blocks) and part.is_file()
+            keep = work.bytes_kept > 0 and part.is_file()
             catalogue.write_now(
                 functools.partial(
                     transfer_store.release,

@@ -376,7 +376,8 @@ def fault_of(error: BaseException, path: Path) -> BaseException:
 
 
 def _fault_by_name(name: str, path: Path, text: str) -> EmpiarMirrorError | None:
-    if name.startswith("SQLITE_FULL"):
+    # SHMSIZE: the index of the write-ahead log could not be made, which only a full disk prevents.
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")):
         return StorageFault(
             f"no space left to write the catalogue {path}",
             hint="free some space on that file system; nothing recorded before is lost",

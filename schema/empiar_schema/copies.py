@@ -43,8 +43,8 @@ class Work:
     last_channel: Channel | None
     #: Recorded with the first byte of the partial that is kept; None means start over.
     validators: Validators | None
-    #: Proven stretches of the part file, in rising order.
-    blocks: tuple[Block, ...]
+    #: Bytes of proven blocks in the part file (`part_blocks`).
+    bytes_kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,11 @@ def _work(conn: sqlite3.Connection, file_id: int) -> Work:
         attempts=attempts,
         last_channel=None if channel is None else Channel(channel),
         validators=None if known == Validators() else known,
-        blocks=_blocks(conn, file_id) if bytes_here else (),
+        bytes_kept=bytes_here,
     )
 
 
-def _blocks(conn: sqlite3.Connection, file_id: int) -> tuple[Block, ...]:
+def part_blocks(conn: sqlite3.Connection, file_id: int) -> tuple[Block, ...]:
+    """The proven stretches of the copy's part file, in rising order. A large file has hundreds of thousands."""
     query = "SELECT start, length, xxh3 FROM part_block WHERE file_id = ? ORDER BY start"
     return tuple(Block(*row) for row in conn.execute(query, (file_id,)))

@@ -31,6 +31,7 @@ from empiar_schema.copies import (
     forget_partial,
     is_gone,
     move,
+    part_blocks,
     state_of,
     work_of,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "here_files",
     "next_not_before",
     "park",
+    "part_blocks",
     "partial_file_ids",
     "quarantine",
     "record_arrivals",

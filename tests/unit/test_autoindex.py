@@ -184,3 +184,21 @@ def test_sizes_round_as_apache_rounds_them(exact: int, shown: str) -> None:
     assert rounds_to(f" {shown} ", exact)
     assert not rounds_to(shown, exact * 2 + 1)
     assert abs(apparent_size(exact) - exact) <= max(exact * 0.06, 0)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 10**9])
+def test_a_line_end_in_a_name_makes_no_row_disappear(piece: int) -> None:
+    row = apache_row(b"line%0abreak.mrc", b"12 ").replace(b"shortened..&gt;", b"line\nbreak.mrc")
+    listed = parse(APACHE_HEAD + apache_row(b"a.txt", b"650 ") + row + APACHE_TAIL, piece)
+    assert {(file.name, file.bytes) for file in listed.files} == {("a.txt", 650), ("line%0Abreak.mrc", 12)}
+
+
+def test_a_link_that_is_no_row_makes_the_listing_incomplete_and_pictures_that_are_links_do_not() -> None:
+    picture = (
+        apache_row(b"a.txt", b"650 ")
+        .replace(b"<img", b'<a href="a.txt"><img')
+        .replace(b'"></td>', b'"></a></td>', 1)
+    )
+    assert [file.name for file in apache(picture).files] == ["a.txt"]
+    with pytest.raises(BadAnswer, match="cannot be read"):
+        apache(apache_row(b"b.txt", b"650 ").replace(b"</a>", b"<b></a>"))

@@ -122,6 +122,18 @@ def test_fault_table(case: Case) -> None:
     assert decision == case.expected
 
 
+def test_a_server_without_ranges_that_always_breaks_off_is_given_up() -> None:
+    tried = Tried(HTTPS)
+    for _ in range(20):
+        for fault, progressed in ((TransientFault("t"), True), (RangesRefused("r"), False)):
+            decision = decide(
+                fault, tried, progressed=progressed, channels=(HTTPS,), retries=5, first_wait_s=1
+            )
+        if decision.next is Next.PARK:
+            return
+    pytest.fail("never given up")
+
+
 @pytest.mark.parametrize(
     "fault",
     [

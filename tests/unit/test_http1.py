@@ -158,10 +158,10 @@ async def test_a_long_wait_for_our_own_disk_is_no_stall() -> None:
 
 
 async def test_drops_keep_a_connection_alive_that_is_slower_than_the_stall_time_in_all() -> None:
-    async with connected(stall_s=0.1) as (receiver, writer):
+    async with connected(stall_s=0.5) as (receiver, writer):
         loop = asyncio.get_running_loop()
         for n in range(8):
-            loop.call_later(0.05 * n, writer.write, b"x")
+            loop.call_later(0.1 * n, writer.write, b"x")
         received = b""
         while len(received) < 8:
             received += await receiver.more(8 - len(received))

@@ -113,7 +113,7 @@ def test_a_later_wish_raises_the_priority_of_what_is_not_here_and_never_lowers_i
 def test_a_claim_tells_all_that_is_needed_to_fetch(mirror: Mirror) -> None:
     mirror.want()
     a, _, c = mirror.claim()
-    assert a == Work(1, RemotePath(ID, "data", "a"), 100, True, 1_700_000_000, 0, 0, None, None, ())
+    assert a == Work(1, RemotePath(ID, "data", "a"), 100, True, 1_700_000_000, 0, 0, None, None, 0)
     assert (c.size, c.size_exact) == (MB, False)
     assert mirror.states() == dict.fromkeys("abc", "claimed")
     assert mirror.claim() == []
@@ -212,12 +212,14 @@ def test_a_partial_is_claimed_again_with_its_proofs(mirror: Mirror) -> None:
     ]
     [work] = mirror.claim()
     assert work.validators == found
-    assert work.blocks == (_block(0), _block(20))
+    assert work.bytes_kept == 20
+    assert mirror.do(lambda c: transfer.part_blocks(c, 1)) == (_block(0), _block(20))
     assert work.last_channel is Channel.FTP
     mirror.do(lambda c: transfer.forget_blocks(c, 1, [0, 5]))
     mirror.do(lambda c: transfer.forget_blocks(c, 1, [0]))
     [again] = [w for w in mirror.do(transfer.claimed_files) if w.file_id == 1]
-    assert again.blocks == (_block(20),)
+    assert again.bytes_kept == 10
+    assert mirror.do(lambda c: transfer.part_blocks(c, 1)) == (_block(20),)
     assert mirror.rows("SELECT bytes_here FROM copies WHERE file_id = 1") == [(10,)]
 
 
@@ -230,7 +232,8 @@ def test_a_new_first_byte_forgets_what_was_kept(mirror: Mirror) -> None:
         if etag == '"1"':
             mirror.do(lambda c: transfer.record_blocks(c, 1, [_block(0)]))
     work = mirror.do(transfer.claimed_files)[0]
-    assert work.blocks == ()
+    assert work.bytes_kept == 0
+    assert mirror.do(lambda c: transfer.part_blocks(c, 1)) == ()
     assert work.validators == Validators(100, None, '"2"')
 
 

@@ -43,7 +43,7 @@ _SAMPLE_NAMES: Final = {1: "uint", 2: "int", 3: "float", 5: "complex_int", 6: "c
 _IMAGEJ = re.compile(rb"\AImageJ=[^\0]*?\nimages=(\d{1,9})\n")
 
 
-class _Stop(Exception):  # noqa: N818  # ends the walk; never leaves this module
+class _Stop(Exception):  # ends the walk; never leaves this module
     def __init__(self, code: str, detail: str, start: int, length: int) -> None:
         super().__init__(detail)
         self.evidence = Evidence(code, detail, start, length)

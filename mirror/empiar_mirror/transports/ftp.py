@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from itertools import zip_longest
 from typing import Final
 
 from empiar_mirror.transports.base import Capabilities, Claim, Outcome
 from empiar_mirror.transports.ftp_ahead import FtpAhead, Prepared
+from empiar_mirror.transports.patience import TRIES, LostPatience, Patience
 from empiar_mirror.transports.pool import ConnectionPool
 from empiar_mirror.transports.receive import WORTH_WAKING_BYTES, Buffers, Delivery, Receiver
 from empiar_schema.faults import EmpiarMirrorError, Stalled, TransientFault
@@ -36,6 +38,7 @@ class FtpTransport:
         self.gate = hosts.gate(gate_name(base_url))
         self.stall_s = stall_s
         self.buffers = Buffers()
+        self.patience = Patience(stall_s)
         #: Transfers in a row that broke while questions about the next file were on their way.
         self.broken_ahead = 0
         self.pool = ConnectionPool(self._login, _closed, lambda connection: connection.usable)
@@ -102,7 +105,14 @@ class _Session:
                 raise self._barred
             prepared = await self.prepared(claim.remote)
             await delivery.begin(prepared.found)
-            await self._transfer(delivery, prepared, following)
+            for tries in range(TRIES + 1):
+                try:
+                    await self._transfer(delivery, prepared, following, tries)
+                    break
+                except LostPatience:
+                    self._ftp.patience.lost()
+                    await self._close()
+                    prepared = await self.prepared(claim.remote)
             return delivery.finish()
         except EmpiarMirrorError as fault:
             if self._connection is not None and not self._connection.continues:
@@ -148,18 +158,24 @@ class _Session:
     async def _asked(self, connection: FtpAhead, remote: RemotePath) -> Prepared:
         await self._ftp.gate.request()
         await connection.cwd(b"%d/%s" % (remote.empiar_id, bytes_from_text(remote.directory)))
+        asked_at = time.monotonic()
         prepared = await connection.prepare(bytes_from_text(remote.name))
+        self._ftp.patience.answered(time.monotonic() - asked_at)
         self._answered = True
         return prepared
 
-    async def _transfer(self, delivery: Delivery, prepared: Prepared, following: Claim | None) -> None:
+    async def _transfer(
+        self, delivery: Delivery, prepared: Prepared, following: Claim | None, tries: int
+    ) -> None:
         connection, claim = self._connection, delivery.claim
         assert connection is not None
         if delivery.wanted == 0 and not claim.whole:
             return
         ahead = self._ahead(delivery, following)
         name = bytes_from_text(claim.remote.name)
-        data = await connection.retrieve(prepared, name, rest=claim.start, ahead=ahead)
+        limit_s = self._ftp.patience.limit_s(tries)
+        within_s = limit_s if limit_s < self._ftp.stall_s else None
+        data = await connection.retrieve(prepared, name, rest=claim.start, ahead=ahead, within_s=within_s)
         try:
             to_the_end = await self._received(data, delivery)
             if to_the_end:

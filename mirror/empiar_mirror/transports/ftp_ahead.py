@@ -11,6 +11,7 @@ import re
 import socket
 from dataclasses import dataclass
 
+from empiar_mirror.transports.patience import LostPatience
 from empiar_schema.faults import PermanentFault, TransientFault
 from empiar_schema.files import Validators
 from empiar_wire.ftp import FtpConnection, Reply, argument, epoch_from_mdtm, passive_port
@@ -65,13 +66,14 @@ class FtpAhead(FtpConnection):
         return Prepared(_validators(size, time), passive_port(await self._passive_reply(passive)))
 
     async def retrieve(
-        self, prepared: Prepared, name: bytes, *, rest: int, ahead: bytes | None
+        self, prepared: Prepared, name: bytes, *, rest: int, ahead: bytes | None, within_s: float | None
     ) -> socket.socket:
         """A connected, non-blocking data socket on which the server sends the file from byte `rest` on.
 
         As `open_data`; besides, the questions about `ahead`, a file of the same directory, are on their way.
 
         Raises:
+            LostPatience: the server has not said within `within_s` (None: the usual time) that the file comes.
             RangesRefused: the server cannot start at `rest`.
             TransferFault: the server refused the file, or no data connection came about.
         """
@@ -83,7 +85,12 @@ class FtpAhead(FtpConnection):
             self._asked = ahead
             if restart:
                 await self._restarted(rest)
-            await self.reply("1", what=f"RETR {name[:200].decode('utf-8', 'backslashreplace')}")
+            what = f"RETR {name[:200].decode('utf-8', 'backslashreplace')}"
+            try:
+                async with asyncio.timeout(within_s):
+                    await self.reply("1", what=what)
+            except TimeoutError as error:
+                raise LostPatience(f"{what}: no answer within {within_s:.1f} s") from error
         except BaseException:
             data.close()
             raise

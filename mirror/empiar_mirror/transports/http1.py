@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -169,21 +169,27 @@ class Http1Connection:
         return kept and self._in_step
 
     @property
+    def ended(self) -> bool:
+        """Whether the server has closed the connection."""
+        return not self._receiver.open
+
+    @property
     def announced_end(self) -> bool:
         """Whether the last answer said that the server closes the connection after it."""
         return self._head is not None and not self._head.keep_alive
 
-    async def head(self, *, method: str) -> Head:
-        """The head of the next final answer; interim answers are skipped.
+    async def head(self, *, method: str, within_s: Callable[[], float] | None = None) -> Head:
+        """The head of the next final answer; interim answers are skipped. It should begin `within_s` seconds.
 
         Raises:
+            LostPatience: it has not begun within `within_s`.
             TransientFault: the connection ended or broke, or what came is no HTTP answer.
             Stalled: no byte came for the allowed time.
         """
         self._in_step = False
         self.answer_begun = bool(self._left)
         for _ in range(_INTERIM_ANSWERS):
-            head, answer = parse_head(await self._head_bytes(), method=method, peer=self.peer)
+            head, answer = parse_head(await self._head_bytes(within_s), method=method, peer=self.peer)
             if head.status >= 200:
                 self._head, self._answer, self._remaining = head, answer, head.length
                 self.answered += 1
@@ -191,11 +197,11 @@ class Http1Connection:
                 return head
         raise TransientFault(f"{self.peer} sends interim answers without end")
 
-    async def _head_bytes(self) -> bytes:
+    async def _head_bytes(self, within_s: Callable[[], float] | None) -> bytes:
         raw = bytearray()
         while len(raw) < HEAD_BYTES:
             if not self._left:
-                self._left = await self._receiver.more()
+                self._left = await self._receiver.more(within_s=None if raw else within_s)
                 if not self._left:
                     raise TransientFault(f"{self.peer} closed the connection instead of answering")
                 self.answer_begun = True

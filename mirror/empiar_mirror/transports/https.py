@@ -24,6 +24,7 @@ from empiar_mirror.transports.answers import (
 )
 from empiar_mirror.transports.base import Capabilities, Claim, Outcome
 from empiar_mirror.transports.http1 import Head, Http1Connection, Origin
+from empiar_mirror.transports.patience import LostPatience, Patience
 from empiar_mirror.transports.pool import ConnectionPool
 from empiar_mirror.transports.receive import Buffers, Delivery
 from empiar_schema.faults import (
@@ -42,7 +43,9 @@ from empiar_wire.hosts import HostGate, Hosts, gate_name, shown_url
 from empiar_wire.http import retry_after_s
 
 #: Requests on their way at once on one connection (performance.md: 4 to 16 give three times the best peer at 20 ms).
-_DEPTH: Final = 8
+_DEPTH: Final = 12
+#: More are sent when so few are left, several in one packet.
+_REFILL: Final = 6
 #: Batches in a row that a server may end early before requests are no longer sent ahead.
 _EARLY_ENDS: Final = 3
 _MOST_REDIRECTS: Final = 5
@@ -62,6 +65,8 @@ class _Exchange:
     unsatisfiable: bool = False
     redirects: int = 0
     repeated: bool = False
+    #: How often we lost patience with it.
+    tries: int = 0
 
 
 class HttpsTransport:
@@ -89,6 +94,7 @@ class HttpsTransport:
         self._buffers = Buffers()
         self.pool = ConnectionPool(self._open, self._closed, lambda connection: connection.idle)
         self._early_ends = 0
+        self.patience = Patience(stall_s)
 
     async def fetch(self, claims: Sequence[Claim]) -> AsyncGenerator[Outcome, None]:
         """One outcome per claim, in the order of the claims but for repeated requests."""
@@ -129,7 +135,7 @@ class HttpsTransport:
 
     def shown(self, exchange: _Exchange) -> str:
         """The exchange as messages name it."""
-        return f"{exchange.method} {shown_url(self._base + exchange.target)}"
+        return f"{exchange.method} {self._base}{exchange.target}"[:600]  # the base has no password in it
 
     async def _open(self) -> Http1Connection:
         """A new connection, which holds a place at the gate.
@@ -189,6 +195,11 @@ class HttpsTransport:
         """How many requests may be on their way at once."""
         return _DEPTH if self._early_ends < _EARLY_ENDS else 1
 
+    @property
+    def refill(self) -> int:
+        """How few requests may be on their way before more are sent."""
+        return _REFILL if self.depth > 1 else 0
+
     def left_early(self) -> None:
         """The server closed a connection, unannounced, with requests unanswered that were sent ahead."""
         self._early_ends += 1
@@ -243,6 +254,9 @@ class _Run:
         try:
             result = await self._answered(connection, exchange, delivery)
             self._served += 1
+        except LostPatience:
+            self._https.patience.lost()
+            result = replace(exchange, tries=exchange.tries + 1)
         except EmpiarMirrorError as fault:
             if connection.answered == 0 and not connection.answer_begun and isinstance(fault, TransientFault):
                 self._https.gate.failed()
@@ -279,11 +293,13 @@ class _Run:
 
     async def _send_ahead(self, connection: Http1Connection) -> None:
         """Requests are sent as the gate allows, so many ahead of the answers that the server need not wait for us."""
-        https = self._https
+        https, refilling = self._https, True
         while True:
-            while not self._waiting or len(self._sent) >= https.depth:
+            refilling = refilling and len(self._sent) < https.depth
+            while not self._waiting or not (refilling or len(self._sent) <= https.refill):
                 self._room.clear()
                 await self._room.wait()
+            refilling = True
             try:
                 await https.gate.request()
             except EmpiarMirrorError as fault:
@@ -316,7 +332,11 @@ class _Run:
         self, connection: Http1Connection, exchange: _Exchange, delivery: Delivery
     ) -> Outcome | _Exchange:
         https, what = self._https, self._https.shown(exchange)
-        head = await connection.head(method=exchange.method)
+        asked_at = time.monotonic()
+        head = await connection.head(
+            method=exchange.method, within_s=lambda: https.patience.limit_s(exchange.tries)
+        )
+        https.patience.answered(time.monotonic() - asked_at)
         self._told(head)
         if head.status in REDIRECTS:
             followed = https.redirected(exchange, head.headers.get("location", ""))
@@ -358,7 +378,7 @@ class _Run:
 
     async def _reconnect(self, connection: Http1Connection) -> None:
         """The connection is closed, and what was sent on it in vain waits again, in its order."""
-        if self._sent and self._served and not connection.announced_end:
+        if self._sent and self._served and connection.ended and not connection.announced_end:
             self._https.left_early()
         await self._drop(keep=False)
         self._waiting.extendleft(reversed(self._sent))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from empiar_mirror.transports.base import Claim, Outcome
+from empiar_mirror.transports.patience import LostPatience
 from empiar_schema.faults import (
     ChangedUpstream,
     EmpiarMirrorError,
@@ -23,6 +25,9 @@ from empiar_schema.files import Validators
 BUFFER_BYTES: Final = 2**20
 #: A reader of a long body is woken for this much, not for every packet.
 WORTH_WAKING_BYTES: Final = 2**18
+
+#: How often a limit that is still being learnt is looked at.
+_LOOK_AGAIN_S: Final = 0.25
 
 _NOTHING: Final = memoryview(b"")
 
@@ -68,9 +73,12 @@ class Receiver(asyncio.BufferedProtocol):
         self._error: OSError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._wanted = 1
+        self._unsent = bytearray()
         self._heard_at = 0.0
         self._stalled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._within_s: Callable[[], float] | None = None
+        self._waited_s = 0.0
 
     # Called by the event loop.
 
@@ -125,23 +133,34 @@ class Receiver(asyncio.BufferedProtocol):
         return self._filled > 0
 
     def write(self, data: bytes) -> None:
-        """`data` is on its way; a lost connection shows at the next read."""
+        """`data` is on its way, in one packet with what else is written in this round of the loop.
+
+        A lost connection shows at the next read.
+        """
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent += data
+
+    def _send(self) -> None:
+        data, self._unsent = self._unsent, bytearray()
         if self._transport is not None and not self._ended:
             self._transport.write(data)
 
-    async def more(self, at_least: int = 1) -> memoryview:
+    async def more(self, at_least: int = 1, *, within_s: Callable[[], float] | None = None) -> memoryview:
         """The next stretch of the stream, valid until the next call; empty at the end of the stream.
 
-        Waits for `at_least` bytes, but hands over fewer before it reports an end or a fault.
+        Waits for `at_least` bytes, but hands over fewer before it reports an end or a fault. `within_s`, asked
+        again and again while waiting, says how long to wait for the first of them, if that is less than `stall_s`.
 
         Raises:
+            LostPatience: no byte came within `within_s`.
             Stalled: no byte came for `stall_s`.
             TransientFault: the connection broke.
         """
         self._reclaim()
         wanted = min(at_least, BUFFER_BYTES)
         if self._filled < wanted and not self._ended and not self._stalled:
-            await self._wait(wanted)
+            await self._wait(wanted, within_s)
         if self._filled:
             return self._lend()
         if self._error is not None:
@@ -149,6 +168,9 @@ class Receiver(asyncio.BufferedProtocol):
             raise TransientFault(f"{self.peer} broke the connection: {reason}") from self._error
         if self._ended:
             return _NOTHING
+        if self._waited_s < self.stall_s:
+            self._stalled = False
+            raise LostPatience(f"{self.peer} did not answer within {self._waited_s:.1f} s")
         raise Stalled(f"{self.peer} sent nothing for {self.stall_s:g} s")
 
     def _reclaim(self) -> None:
@@ -165,25 +187,36 @@ class Receiver(asyncio.BufferedProtocol):
             self._transport.resume_reading()
         return stretch
 
-    async def _wait(self, wanted: int) -> None:
+    async def _wait(self, wanted: int, within_s: Callable[[], float] | None) -> None:
         self._wanted = wanted
         self._waiter = self._loop.create_future()
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(self.stall_s, self._look_for_stall)
+        self._within_s = within_s if self._filled == 0 else None
+        self._timer = self._loop.call_later(self._look_again_s(), self._look_for_stall)
         try:
             await self._waiter
         finally:
             self._timer.cancel()
             self._waiter = None
 
+    def _look_again_s(self) -> float:
+        return self.stall_s if self._within_s is None else min(self.stall_s, _LOOK_AGAIN_S)
+
     def _look_for_stall(self) -> None:
-        due = self._heard_at + self.stall_s
+        now = self._loop.time()
+        self._waited_s = now - self._heard_at
+        limit_s = self.stall_s
+        if self._within_s is not None and self._filled == 0:
+            limit_s = min(limit_s, self._within_s())
         # The loop's clock may fire a timer early by its resolution.
-        if self._loop.time() + 0.001 < due:
-            self._timer = self._loop.call_at(due, self._look_for_stall)
-        else:
-            self._stalled = True
-            self._wake()
+        if self._waited_s + 0.001 < limit_s:
+            due = self._heard_at + limit_s
+            self._timer = self._loop.call_at(min(due, now + self._look_again_s()), self._look_for_stall)
+            return
+        if limit_s == self.stall_s:
+            self._waited_s = self.stall_s
+        self._stalled = True
+        self._wake()
 
     async def close(self) -> None:
         """The socket is closed, at once and without farewell, and its buffers can serve others.
