@@ -72,7 +72,9 @@ class CrawlSources:
         return cls(
             search=Search(http, archive.search_url),
             ranges=lambda highest: Ranges(http, archive.api_url, highest_known=highest),
-            directory=RootDirectory(archive, http=http, hosts=hosts, ways=folder_ways or ["ftp", "https"], clock=clock),
+            directory=RootDirectory(
+                archive, http=http, hosts=hosts, ways=folder_ways or ["ftp", "https"], clock=clock
+            ),
             entries=EntrySource(http, api_url=archive.api_url, https_url=archive.https_url),
             listings=tuple(ways[name] for name in crawl.listing),
         )

@@ -23,10 +23,13 @@ _LONGEST_ROW_BYTES = 64 * 1024
 
 _GAP = rb"(?:</?td[^>\n]*>|[ \t])*"
 _ROW = re.compile(
-    rb'<a href="([^"\n]*)"[^>\n]*>[^<\n]*</a>'
+    rb'<a href="([^"\n]*)"[^>\n]*>[^<]*</a>'
     rb"%b([0-9A-Za-z-]{10,11} [0-9]{2}:[0-9]{2}|&nbsp;)?"
     rb"%b(?:(-|[0-9]+(?:\.[0-9]+)?[KMGTPE]?)(?=[\s<]|$))?" % (_GAP, _GAP)
 )
+_LINK: Final = b'<a href="'
+#: A link around a picture (Apache's IconsAreLinks) says nothing that the one around the name does not.
+_PICTURE = re.compile(rb'<a href="[^"\n]*"[^>\n]*><img')
 _ELSEWHERE = re.compile(rb"[?/#]|\.\.(?:/|$)|[A-Za-z][A-Za-z0-9+.-]*:")
 _IS_INDEX = re.compile(rb'>\s*Index of|Parent Directory|href="\.\./"', re.IGNORECASE)
 _IS_END = re.compile(rb"</(?:body|html)>", re.IGNORECASE)
@@ -54,10 +57,15 @@ class AutoindexParser:
         Raises:
             BadAnswer: a row that cannot be read; the listing would not be complete.
         """
-        block, newline, self._rest = (self._rest + piece).rpartition(b"\n")
+        page = self._rest + piece
+        stop = page.rfind(b"\n") + 1
+        last = page.rfind(_LINK, 0, stop)
+        if last >= 0 and page.find(b"</a>", last, stop) < 0:
+            stop = last  # a line end within a name
+        self._rest = page[stop:]
         if len(self._rest) > _LONGEST_ROW_BYTES:
             raise BadAnswer("a directory page with an endless row")
-        return self._read(block + newline)
+        return self._read(page[:stop])
 
     def close(self) -> Listed:
         """The last rows.
@@ -76,7 +84,11 @@ class AutoindexParser:
         listed = Listed()
         self._is_index = self._is_index or _IS_INDEX.search(block) is not None
         self._ended = self._ended or _IS_END.search(block) is not None
-        for href, date, size in _ROW.findall(block):
+        rows = _ROW.findall(block)
+        unread = block.count(_LINK) - len(rows)
+        if unread and unread != len(_PICTURE.findall(block)):
+            raise BadAnswer("a directory page with a row that cannot be read")
+        for href, date, size in rows:
             if (name := plain_name(href)) is None:
                 if _ELSEWHERE.match(href):
                     continue
