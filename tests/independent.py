@@ -23,7 +23,7 @@ def assert_mirrored(rehearsal: Rehearsal, root: Path, empiar_id: int) -> None:
     """The entry stands on disk byte for byte, nothing else does, and every record says so."""
     entry: Entry = rehearsal.archive.entries[empiar_id]
     base = os.fsencode(root / "archive" / str(empiar_id))
-    served = {path: file for path, file in entry.walk()}
+    served = dict(entry.walk())
     found = {
         os.path.relpath(os.path.join(folder, name), base)
         for folder, _, names in os.walk(base)
