@@ -121,13 +121,13 @@ class Verifier:
         checked = bytes_read = 0
         damaged: list[FailedFile] = []
         for empiar_id in empiar_ids:
-            files = await self._catalogue.read(
-                functools.partial(_here, empiar_id=empiar_id, states=_VERIFIABLE)
-            )
-            for start in range(0, len(files), _GROUP_FILES):
+            ids = await self._catalogue.read(functools.partial(transfer_store.here_ids, empiar_id=empiar_id))
+            for start in range(0, len(ids), _GROUP_FILES):
                 if self._stopping:
                     return VerifyReport(checked, bytes_read, tuple(damaged), stopped=True)
-                findings = await self._check_group(files[start : start + _GROUP_FILES], quick=quick)
+                group = ids[start : start + _GROUP_FILES]
+                files = await self._catalogue.read(functools.partial(_here, empiar_id=empiar_id, ids=group))
+                findings = await self._check_group(files, quick=quick)
                 checked += len(findings)
                 bytes_read += sum(f.bytes_read for f in findings)
                 damaged += [
@@ -172,14 +172,16 @@ class Verifier:
         """
         cleared = 0
         for empiar_id in empiar_ids:
-            files = await self._catalogue.read(
-                functools.partial(_here, empiar_id=empiar_id, states=(CopyState.DAMAGED,))
+            ids = await self._catalogue.read(
+                functools.partial(transfer_store.here_ids, empiar_id=empiar_id, states=(CopyState.DAMAGED,))
             )
-            for finding in await self._check_group(files, quick=False):
-                if finding.wrong is None:
-                    continue
-                await in_thread(self._threads, self._set_aside, finding.file, finding.wrong)
-                cleared += 1
+            for start in range(0, len(ids), _GROUP_FILES):
+                group = ids[start : start + _GROUP_FILES]
+                files = await self._catalogue.read(functools.partial(_here, empiar_id=empiar_id, ids=group))
+                for finding in await self._check_group(files, quick=False):
+                    if finding.wrong is not None:
+                        await in_thread(self._threads, self._set_aside, finding.file, finding.wrong)
+                        cleared += 1
         return cleared
 
     def _set_aside(self, file: HereFile, reason: str) -> None:
@@ -200,8 +202,5 @@ def _add_problems(conn: sqlite3.Connection, *, finding: Finding) -> None:
     transfer_store.record_image(conn, file.file_id, replace(known, problems=problems))
 
 
-_VERIFIABLE = (CopyState.ARRIVED, CopyState.WITHDRAWN, CopyState.DAMAGED)
-
-
-def _here(conn: sqlite3.Connection, *, empiar_id: int, states: Sequence[CopyState]) -> list[HereFile]:
-    return list(transfer_store.here_files(conn, empiar_id, states=states))
+def _here(conn: sqlite3.Connection, *, empiar_id: int, ids: Sequence[int]) -> list[HereFile]:
+    return list(transfer_store.here_files(conn, empiar_id, only=ids))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -104,21 +105,50 @@ def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) 
 # --- afterwards ---------------------------------------------------------------------------------------------
 
 
+#: States in which bytes stand, or should, at the final path.
+ONCE_HERE: Final = (CopyState.ARRIVED, CopyState.WITHDRAWN, CopyState.DAMAGED)
+
+
+def here_ids(
+    conn: sqlite3.Connection, empiar_id: int, *, states: Sequence[CopyState] = ONCE_HERE
+) -> array[int]:
+    """The file ids of the entry's copies in these states, in the order of the bytes of their stored paths.
+
+    Eight bytes a file, so that an entry of a million can be gone through in parts (`here_files`, `only`).
+    """
+    rows = conn.execute(
+        "SELECT c.file_id FROM directory d JOIN file f ON f.directory_id = d.directory_id"
+        " JOIN copy c ON c.file_id = f.file_id"
+        f" WHERE d.empiar_id = ? AND c.state IN ({state_list(states)}) AND c.sha256 IS NOT NULL"
+        " ORDER BY CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END",
+        (empiar_id,),
+    )
+    return array("q", (row[0] for row in rows))
+
+
 def here_files(
     conn: sqlite3.Connection,
     empiar_id: int,
     *,
-    states: Sequence[CopyState] = (CopyState.ARRIVED, CopyState.WITHDRAWN, CopyState.DAMAGED),
+    states: Sequence[CopyState] = ONCE_HERE,
+    only: Sequence[int] | None = None,
 ) -> Iterator[HereFile]:
     """The entry's copies in these states, in the order of the bytes of their stored paths; read as they are used.
 
-    `modified_at` is the time that came with the bytes, else the listed one.
+    `only` names the file ids that count, a few hundred at most. `modified_at` is the time that came with the
+    bytes, else the listed one.
     """
+    chosen = "" if only is None else f" AND c.file_id IN ({','.join(str(int(i)) for i in only)})"
+    # The ids come first when they are given: CROSS JOIN keeps SQLite from walking the whole entry for them.
+    tables = (
+        "directory d JOIN file f ON f.directory_id = d.directory_id JOIN copy c ON c.file_id = f.file_id"
+        if only is None
+        else "copy c CROSS JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id"
+    )
     rows = conn.execute(
         "SELECT f.file_id, d.path, f.name, c.state, c.bytes, c.sha256, ifnull(c.v_modified_at, f.modified_at),"
-        " i.problems FROM directory d JOIN file f ON f.directory_id = d.directory_id"
-        " JOIN copy c ON c.file_id = f.file_id LEFT JOIN image i ON i.file_id = f.file_id"
-        f" WHERE d.empiar_id = ? AND c.state IN ({state_list(states)}) AND c.sha256 IS NOT NULL"
+        f" i.problems FROM {tables} LEFT JOIN image i ON i.file_id = f.file_id"
+        f" WHERE d.empiar_id = ? AND c.state IN ({state_list(states)}) AND c.sha256 IS NOT NULL{chosen}"
         " ORDER BY CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END",
         (empiar_id,),
     )

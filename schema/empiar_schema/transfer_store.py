@@ -14,6 +14,7 @@ from typing import Final
 
 from empiar_schema.arrival_store import (
     here_files,
+    here_ids,
     record_arrivals,
     record_damaged,
     record_image,
@@ -52,6 +53,7 @@ __all__ = [
     "follow_listing",
     "forget_blocks",
     "here_files",
+    "here_ids",
     "next_not_before",
     "park",
     "part_blocks",

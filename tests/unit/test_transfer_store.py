@@ -452,3 +452,21 @@ def test_recovery_finds_what_was_claimed_or_partial(mirror: Mirror) -> None:
     with mirror.catalogue.reader() as reader:
         assert [w.file_id for w in transfer.claimed_files(reader)] == [2]
         assert transfer.partial_file_ids(reader) == {1, 2}
+
+
+def test_an_entry_can_be_gone_through_in_parts(mirror: Mirror) -> None:
+    mirror.want()
+    mirror.claim()
+    for file_id in (3, 1, 2):
+        mirror.arrive(file_id)
+    ids = mirror.do(lambda c: transfer.here_ids(c, ID))
+    whole = mirror.do(lambda c: list(transfer.here_files(c, ID)))
+    assert len(whole) == 3
+    assert list(ids) == [file.file_id for file in whole]
+    parts = [mirror.do(partial(_some_here, file_id=file_id)) for file_id in ids]
+    assert [file for part in parts for file in part] == whole
+    assert mirror.do(lambda c: list(transfer.here_files(c, ID + 1, only=ids))) == []
+
+
+def _some_here(conn: sqlite3.Connection, file_id: int) -> list[transfer.HereFile]:
+    return list(transfer.here_files(conn, ID, only=[file_id]))
