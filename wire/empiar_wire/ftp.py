@@ -364,7 +364,10 @@ class FtpConnection:
                 raise
             self._passive = b"PASV"
             reply = await self.command(self._passive)
-        port = passive_port(reply)
+        return await self._connected_to(passive_port(reply))
+
+    async def _connected_to(self, port: int) -> socket.socket:
+        """A data socket to this port of the control connection's peer."""
         family = socket.AF_INET6 if ":" in self._peer else socket.AF_INET
         data = socket.socket(family, socket.SOCK_STREAM)
         try:

@@ -118,19 +118,6 @@ class FtpAhead(FtpConnection):
             raise answer
         return answer
 
-    async def _connected_to(self, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._peer else socket.AF_INET
-        data = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            data.setblocking(False)
-            with self._translated("data connection"):
-                async with asyncio.timeout(self._stall_s):
-                    await asyncio.get_running_loop().sock_connect(data, (self._peer, port))
-        except BaseException:
-            data.close()
-            raise
-        return data
-
 
 def _validators(
     size: Reply | TransientFault | PermanentFault, time: Reply | TransientFault | PermanentFault
