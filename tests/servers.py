@@ -121,7 +121,7 @@ def _vsftpd_conf(port: int, tree: Path, folder: Path, options: dict[str, str | i
         "anon_root": str(tree),
         "anon_world_readable_only": "NO",
         "connect_from_port_20": "NO",
-        "pasv_address": "10.34.22.86",  # EBI's has answered a private address (empiar.md, section 7c)
+        "pasv_address": "10.34.22.86",  # EBI's has answered a private address (October 2023)
         "use_localtime": "NO",
         "seccomp_sandbox": "NO",
         "isolate": "NO",

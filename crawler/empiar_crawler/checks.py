@@ -1,7 +1,7 @@
 """Where an entry's metadata and its listing contradict each other. Pure, and fed a folder at a time.
 
 Nothing here is an error of the mirror: files are mirrored as they are, and what does not fit is recorded, so that
-whoever uses the data is not the first to notice (10318, 10511 and 10934 in empiar.md, section 4).
+whoever uses the data is not the first to notice (EMPIAR-10318, 10511 and 10934 are such entries).
 """
 
 from __future__ import annotations

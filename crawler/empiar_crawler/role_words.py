@@ -136,7 +136,7 @@ CATEGORIES: Final = (
     ("micrographs", Role.MICROGRAPH),
 )
 
-#: Image suffixes of a data format, as EMPIAR names it (empiar.md, section 5).
+#: Image suffixes of a data format, as EMPIAR's deposition schema names it.
 FORMAT_SUFFIXES: Final[dict[str, frozenset[str]]] = {
     "MRC": frozenset({".mrc", ".map", ".st", ".rec", ".ali", ".ccp4"}),
     "MRCS": frozenset({".mrcs", ".mrc", ".st"}),

@@ -131,7 +131,7 @@ class IntegrityFault(TransferFault):
 def fault_from_http_status(status: int, what: str, *, retry_after_s: float | None = None) -> TransferFault:
     """The fault that an HTTP status of 300 or more means for one request (`what`: method and address).
 
-    403 is transient: EBI's own web front end answers it when a client asks too fast (empiar.md, section 3).
+    403 is transient: EBI's own web front end answers it when a client asks too fast (its code of 2020).
     """
     message = f"{what}: HTTP {status}"
     if status in (404, 410):

@@ -50,7 +50,7 @@ def test_deposited_movies_are_not_taken_for_micrographs(samples: Path) -> None:
         names = [name for truth, name in chosen if truth == "micrograph"]
         judged = classify([], folder, [ListedFile(name, None, False, None, 1) for _, name in chosen])
         found = {role for (role, _), (truth, _) in zip(judged, chosen, strict=True) if truth == "micrograph"}
-        # CryoPPP's TIFF entries were deposited as movies (cryoppp-layout.md, section 2), its MRC ones as sums.
+        # CryoPPP's TIFF entries were deposited as movies, its MRC ones as sums.
         expected = Role.MOVIE if names and suffix_of(names[0]) == ".tif" else Role.MICROGRAPH
         assert found <= {expected}, entry
 

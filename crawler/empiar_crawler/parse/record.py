@@ -1,6 +1,6 @@
 """One entry as the API gives it, in any of its shapes → `Entry`. The header XML takes the same way.
 
-Shapes met (empiar.md, sections 3 and 4): persons flat or as ``{"author": {…}}``, references as texts or as
+Shapes met in answers of 2020 to 2026: persons flat or as ``{"author": {…}}``, references as texts or as
 ``{"name": …}``, numbers as texts, lists missing or null.
 """
 

@@ -1,4 +1,4 @@
-"""Blocks of ids sent to the entry API, which leaves out what does not exist (empiar.md, section 2, way 2)."""
+"""Blocks of ids sent to the entry API, which leaves out what does not exist."""
 
 from __future__ import annotations
 

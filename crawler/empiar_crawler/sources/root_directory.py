@@ -1,4 +1,4 @@
-"""The archive's own top folder: one listing names every entry that has files (empiar.md, section 2, way 3)."""
+"""The archive's own top folder: one listing names every entry that has files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EMDB's search over EMPIAR: all entries, or those changed since a day (empiar.md, section 2, way 1)."""
+"""EMDB's search over EMPIAR: all entries, or those changed since a day."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """An FTP connection that asks for the next file while the current one is still coming.
 
 A file costs two round trips (data connection, RETR) instead of five. vsftpd and ProFTPD take commands that
-arrive during a transfer after it (performance.md, section 2).
+arrive during a transfer after it.
 """
 
 from __future__ import annotations

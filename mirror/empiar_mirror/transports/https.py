@@ -42,7 +42,7 @@ from empiar_wire.backoff import backoff_s
 from empiar_wire.hosts import HostGate, Hosts, gate_name, shown_url
 from empiar_wire.http import retry_after_s
 
-#: Requests on their way at once on one connection (performance.md: 4 to 16 give three times the best peer at 20 ms).
+#: Requests on their way at once on one connection (4 to 16 were measured to give three times the best peer at 20 ms).
 _DEPTH: Final = 12
 #: More are sent when so few are left, several in one packet.
 _REFILL: Final = 6

@@ -1,7 +1,7 @@
 """How long to wait for an answer to begin, learnt from how long answers took so far (no I/O).
 
 About one request in thirty is never answered by the archive, whatever one does, and a second one on a fresh
-connection is the cure (performance.md, section 3). Waiting for it as long as for a slow disk costs most of the line.
+connection is the cure. Waiting for it as long as for a slow disk costs most of the line.
 """
 
 from __future__ import annotations
