@@ -29,6 +29,8 @@ bench: $(INSTALLED)  ## measurements; they assert nothing and take a while
 
 docs: $(INSTALLED)  ## the generated parts of docs/
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m empiar_schema > docs/sql.new && mv docs/sql.new docs/sql.md
+	$(BIN)/python tests/journey/fault_table.py > docs/faults.new && mv docs/faults.new docs/faults.md
 
 constraints: $(INSTALLED)  ## constraints.txt from what is installed now
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude empiar-mirror; } > constraints.new
@@ -41,5 +43,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,images]' --group dev
 	touch $@

@@ -22,8 +22,8 @@ import mrcfile
 import numpy as np
 import tifffile
 
-from empiar_mirror.formats.error_body import scan
-from empiar_mirror.formats.inspect import inspect
+from empiar_imaging.formats.error_body import scan
+from empiar_imaging.formats.inspect import inspect
 
 Reader = Callable[[Path], bool]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from empiar_crawler.roles import base_suffix, role_of_category, suffixes_of
+from empiar_imaging.roles import base_suffix, role_of_category, suffixes_of
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
 from empiar_schema.paths import RemotePath, text_from_bytes

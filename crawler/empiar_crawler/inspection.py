@@ -11,7 +11,7 @@ from typing import Final
 
 from empiar_crawler import checks
 from empiar_crawler.checks import Contradiction, EntryCheck
-from empiar_crawler.roles import classify
+from empiar_imaging.roles import classify
 from empiar_schema import crawl_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.entry import ImageSet

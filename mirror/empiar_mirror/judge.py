@@ -7,17 +7,17 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from empiar_imaging.formats.inspect import Evidence, Inspection, inspect
 from empiar_mirror.active import ActiveFile
 from empiar_mirror.fate import ProvenWrong
-from empiar_mirror.formats.inspect import Evidence, Inspection, inspect
 from empiar_mirror.staging import PartFile
 from empiar_mirror.threads import Together, in_thread
 from empiar_mirror.transports.base import Claim, Transport
 from empiar_schema.faults import ChangedUpstream, TransferFault, TransientFault
 from empiar_schema.files import Validators
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel
-from empiar_schema.transfer_store import ImageFacts
 
 #: How much of the evidence is fetched a second time; enough for any header and any error page.
 SECOND_LOOK_BYTES = 256 * 1024

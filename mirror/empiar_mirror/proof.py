@@ -13,16 +13,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from empiar_imaging.formats.error_body import Scanner
+from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.arrive import archive_path, put_aside
-from empiar_mirror.formats.error_body import Scanner
-from empiar_mirror.formats.inspect import inspect
 from empiar_mirror.reports import FailedFile, VerifyReport
 from empiar_mirror.threads import in_thread
 from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import CopyState
-from empiar_schema.transfer_store import HereFile, ImageFacts
+from empiar_schema.transfer_store import HereFile
 
 #: Readers at once; more would only make the disk seek.
 READERS = 2

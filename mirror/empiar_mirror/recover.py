@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.arrive import archive_path
-from empiar_mirror.formats.inspect import inspect
 from empiar_mirror.reports import RecoveryReport
 from empiar_mirror.staging import part_path, storage_fault
 from empiar_schema import transfer_store

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
-from empiar_schema.copies import Arrival, HereFile, ImageFacts, is_gone, move, state_of
+from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
 from empiar_schema.faults import CatalogueFault
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import HERE, CopyState
 from empiar_schema.times import iso
@@ -187,9 +188,10 @@ def record_damaged(conn: sqlite3.Connection, file_id: int, *, error: str, now: i
 def record_image(conn: sqlite3.Connection, file_id: int, image: ImageFacts) -> None:
     """Header facts of a file here."""
     conn.execute(
-        "INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             file_id, image.format, image.width, image.height, image.frames, image.mode,
             image.pixel_size_angstrom, json.dumps(image.problems) if image.problems else None,
+            image.extended_header,
         ),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Final
 from empiar_schema.codes import STATE_CODES, STATES
 from empiar_schema.faults import CatalogueFault
 from empiar_schema.files import Validators
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel, CopyState, may_follow
 
@@ -60,19 +61,6 @@ class Attempt:
     #: ``done``, ``failed``, ``stalled``, ``changed``, ``damaged``, ``stopped``.
     outcome: str
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What a file's header says (view `images`). `problems` are finding codes; empty means sound."""
-
-    format: str
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    mode: str | None = None
-    pixel_size_angstrom: float | None = None
-    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,9 +267,74 @@ _COPY = (
     """,
 )
 
+_CONTENT = (
+    # Code of the rule that decided the role; NULL before a file has been judged with reasons.
+    "ALTER TABLE file ADD COLUMN role_reason INTEGER",
+    "ALTER TABLE image ADD COLUMN extended_header TEXT",
+    # Header facts from the first bytes of one file of a family, before any of it is fetched.
+    """
+    CREATE TABLE probe (
+        file_id INTEGER PRIMARY KEY REFERENCES file,
+        empiar_id INTEGER NOT NULL,
+        probed_at INTEGER NOT NULL, bytes_read INTEGER NOT NULL,
+        family TEXT NOT NULL,     -- what its files share: folder and name with digits as 0
+        family_files INTEGER NOT NULL, family_bytes INTEGER NOT NULL,
+        format TEXT, width INTEGER, height INTEGER, frames INTEGER, mode TEXT,
+        pixel_size_angstrom REAL, extended_header TEXT, problems TEXT
+    ) STRICT
+    """,
+    "CREATE INDEX probe_by_entry ON probe (empiar_id)",
+    # Work on files that are here. `file_id` is the file worked on; NULL where the whole entry is.
+    """
+    CREATE TABLE job (
+        job_id INTEGER PRIMARY KEY,
+        empiar_id INTEGER NOT NULL, maker TEXT NOT NULL, file_id INTEGER,
+        state INTEGER NOT NULL DEFAULT 0,
+        recipe TEXT NOT NULL,      -- digest of all that decides the result: parents, parameters, version
+        command TEXT, version TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0, not_before INTEGER NOT NULL DEFAULT 0,
+        wanted_at INTEGER NOT NULL, started_at REAL, ended_at REAL,
+        error TEXT, log_path TEXT
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX job_once ON job (empiar_id, maker, ifnull(file_id, 0))",
+    "CREATE INDEX job_open ON job (state, empiar_id) WHERE state <> 2",
+    # What jobs made, below derived/<empiar_id>/.
+    """
+    CREATE TABLE product (
+        product_id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES job, empiar_id INTEGER NOT NULL,
+        path TEXT NOT NULL,        -- stored text below derived/<empiar_id>
+        kind TEXT NOT NULL,        -- micrograph, particle_coordinates, particle_stack, rendition, thumbnail, …
+        stem TEXT,                 -- of the micrograph it belongs to
+        parent_file_id INTEGER,    -- the deposited file it was made of; NULL where of several
+        bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, made_at INTEGER NOT NULL,
+        UNIQUE (empiar_id, path)
+    ) STRICT
+    """,
+    "CREATE INDEX product_by_job ON product (job_id)",
+    """
+    CREATE TABLE label_set (
+        label_set_id INTEGER PRIMARY KEY,
+        empiar_id INTEGER NOT NULL, source TEXT NOT NULL, -- path below the entry, or of an imported tree
+        kind TEXT NOT NULL,        -- selected or excluded
+        format TEXT NOT NULL,
+        coordinate_origin TEXT NOT NULL, -- top or bottom, as the source counts
+        particles INTEGER NOT NULL, micrographs INTEGER NOT NULL,
+        unmatched_labels INTEGER NOT NULL, unmatched_micrographs INTEGER NOT NULL,
+        diameter_px REAL, diameter_source TEXT,
+        orientation TEXT, orientation_score REAL, -- what contrast at the picks says: agrees, mirrored, undecided
+        notes TEXT,                -- JSON list of sentences
+        recorded_at INTEGER NOT NULL,
+        UNIQUE (empiar_id, source, kind)
+    ) STRICT
+    """,
+)
+
 #: Name and statements of every step, in order.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m001_tables", _ENTRY + _LISTING + _RECORDS + _COPY),
+    ("m002_content", _CONTENT),
 )
 
 

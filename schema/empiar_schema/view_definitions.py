@@ -438,6 +438,7 @@ _IMAGES = View(
         ("mode", "Number type of a pixel."),
         ("pixel_size_angstrom", "Å a pixel, as the header states it."),
         ("problems", "Findings, a JSON list of codes; null when sound."),
+        ("extended_header", "Type of the MRC file's extended header: FEI1, SERI, …; null without one."),
     ),
     "FROM image i",
 )

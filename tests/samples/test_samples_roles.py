@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from empiar_crawler.roles import classify
+from empiar_imaging.roles import classify
 from empiar_schema.files import ListedFile
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import Role

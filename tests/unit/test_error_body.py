@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_mirror.formats import error_body
-from empiar_mirror.formats.error_body import Scanner, printable_share, scan
-from empiar_mirror.formats.inspect import inspect
+from empiar_imaging.formats import error_body
+from empiar_imaging.formats.error_body import Scanner, printable_share, scan
+from empiar_imaging.formats.inspect import inspect
 
 STORAGE_ERROR = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ConnectionClosedException</Code>'

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_mirror.formats.evidence import MEANING
-from empiar_mirror.formats.inspect import inspect
+from empiar_imaging.formats.evidence import MEANING
+from empiar_imaging.formats.inspect import inspect
 
 NOISE = random.Random(4).randbytes(200_000)
 TEXT = b"stack_0002_2x_SumCorr.mrc\n" * 9000

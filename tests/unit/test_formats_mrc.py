@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_mirror.formats.evidence import MEANING
-from empiar_mirror.formats.inspect import Inspection, inspect
-from empiar_mirror.formats.mrc import HEADER_BYTES, MODES, parse_header
+from empiar_imaging.formats.evidence import MEANING
+from empiar_imaging.formats.inspect import Inspection, inspect
+from empiar_imaging.formats.mrc import HEADER_BYTES, MODES, parse_header
 
 
 def write_mrc(path: Path, data: np.ndarray, *, pixel_size: float = 1.34, extended: bytes = b"") -> Path:

@@ -14,8 +14,8 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from empiar_mirror.formats.evidence import MEANING
-from empiar_mirror.formats.inspect import Inspection, inspect
+from empiar_imaging.formats.evidence import MEANING
+from empiar_imaging.formats.inspect import Inspection, inspect
 
 SHAPE = (3, 40, 56)
 

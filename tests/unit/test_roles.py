@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_crawler.roles import base_suffix, classify, nearest_imagesets, readable, role_of_category
+from empiar_imaging.roles import base_suffix, classify, nearest_imagesets, readable, role_of_category
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
 from empiar_schema.states import Role

@@ -15,9 +15,10 @@ from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import CatalogueFault
 from empiar_schema.files import ListedFile, Validators
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel, CopyState
-from empiar_schema.transfer_store import Arrival, Attempt, Block, ImageFacts, Work
+from empiar_schema.transfer_store import Arrival, Attempt, Block, Work
 
 T = TypeVar("T")
 ID = 10017
@@ -327,7 +328,7 @@ def test_an_arrival_is_recorded_with_all_its_facts(mirror: Mirror) -> None:
         "SELECT state, channel, bytes, bytes_here, sha256, arrived_at, verified_at, error FROM copies WHERE file_id = 1"
     ) == [("arrived", "ftp", 100, 100, SHA.hex(), "1970-01-01T00:16:40Z", "1970-01-01T00:16:40Z", None)]
     assert mirror.rows("SELECT * FROM images") == [
-        (1, "mrc", 4096, 4096, 1, "float32", 1.77, '["truncated"]')
+        (1, "mrc", 4096, 4096, 1, "float32", 1.77, '["truncated"]', None)
     ]
     assert mirror.rows("SELECT here_files, here_bytes, state FROM entry_progress") == [
         (1, 100, "transferring")

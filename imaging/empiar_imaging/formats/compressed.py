@@ -11,10 +11,10 @@ import struct
 import zlib
 from typing import Final
 
-from empiar_mirror.formats.evidence import Evidence, FileBytes, Inspection
-from empiar_mirror.formats.mrc import HEADER_BYTES, SUFFIXES, is_mrc, parse_header
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_imaging.formats.mrc import HEADER_BYTES, SUFFIXES, is_mrc, parse_header
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
-from empiar_schema.transfer_store import ImageFacts
 
 _BZIP2_BLOCK: Final = bytes.fromhex("314159265359")
 _BZIP2_END: Final = 0x177245385090

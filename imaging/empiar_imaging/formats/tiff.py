@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Final, Literal, NamedTuple
 
-from empiar_mirror.formats.evidence import Evidence, FileBytes, Inspection
-from empiar_schema.transfer_store import ImageFacts
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_schema.image_facts import ImageFacts
 
 SUFFIXES: Final = frozenset({".tif", ".tiff", ".eer"})
 MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

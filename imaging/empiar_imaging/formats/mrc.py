@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from empiar_mirror.formats.evidence import Evidence, FileBytes, Inspection
-from empiar_schema.transfer_store import ImageFacts
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_schema.image_facts import ImageFacts
 
 HEADER_BYTES: Final = 1024
 SUFFIXES: Final = frozenset({".mrc", ".mrcs", ".st", ".ali", ".rec", ".map", ".preali"})

@@ -6,10 +6,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from empiar_mirror.formats import compressed, error_body, mrc, tiff
-from empiar_mirror.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_imaging.formats import compressed, error_body, mrc, tiff
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
-from empiar_schema.transfer_store import ImageFacts
 
 __all__ = ["Evidence", "Inspection", "inspect"]
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.formats.evidence import Evidence, FileBytes
+from empiar_imaging.formats.evidence import Evidence, FileBytes
 from empiar_schema.paths import suffix_of
 
 #: How much of a file's beginning and end is looked at on arrival.

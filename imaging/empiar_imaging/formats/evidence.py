@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from empiar_schema.transfer_store import ImageFacts
+from empiar_schema.image_facts import ImageFacts
 
 #: Every finding code, with a sentence for people.
 MEANING: Final[dict[str, str]] = {

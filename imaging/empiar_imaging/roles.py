@@ -15,7 +15,7 @@ from functools import lru_cache
 from statistics import median_low
 from typing import Final
 
-from empiar_crawler import role_words as words
+from empiar_imaging import role_words as words
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
 from empiar_schema.paths import suffix_of

@@ -1,4 +1,4 @@
-"""The words by which depositors say what a file is for. Data only; `empiar_crawler.roles` judges by it.
+"""The words by which depositors say what a file is for. Data only; `empiar_imaging.roles` judges by it.
 
 Texts are compared in lower case, with ``_`` put between a small and a capital letter and runs of digits
 written as one ``0``, so that ``CountRef_20210209_133-1_000`` reads ``count_ref_0_0-0_0``.

@@ -1,0 +1,1 @@
+"""What files are and hold: formats, roles, particle coordinates, pixels. Nothing here knows the catalogue or the network."""
