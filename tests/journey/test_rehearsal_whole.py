@@ -27,19 +27,19 @@ PERSONAL = (
 )
 
 
-def only(*channels: str) -> str:
+def only(*channels: str, stall_s: float = 0.6) -> str:
     """Settings with which listings and files come by these channels alone."""
     names = ", ".join(f'"{name}"' for name in channels)
     return (
         f"[crawl]\nrequests_per_s = 2000\nlisting = [{names}]\n"
-        f"[transfer]\nchannels = [{names}]\nrequests_per_s = 2000\nstall_s = 0.6\nretries = 4\nretry_wait_s = 0.01\n"
+        f"[transfer]\nchannels = [{names}]\nrequests_per_s = 2000\nstall_s = {stall_s}\nretries = 4\nretry_wait_s = 0.01\n"
     )
 
 
-def file_requests(rehearsal: Rehearsal) -> list[str]:
-    """Paths of files whose bytes were asked for; the API's answers and the pages of folders are none, nor is the header XML, which is metadata."""
+def file_requests(rehearsal: Rehearsal) -> list[tuple[str, int]]:
+    """Path and first byte wherever a file's bytes were asked for; the API's answers and the pages of folders are none, nor is the header XML, which is metadata."""
     return [
-        request.path
+        (request.path, request.start_offset)
         for request in rehearsal.log
         if request.method in ("GET", "RETR")
         and request.channel != "api"
@@ -58,10 +58,14 @@ WAYS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_views_and_the_disk_hold_exactly_what_was_served(tmp_path: Path, way: str) -> None:
+async def test_the_views_and_the_disk_hold_exactly_what_was_served(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     channels, mlsd, precision_s = WAYS[way]
+    # A test machine under load answers late; second tries are not what is counted here.
+    monkeypatch.setattr("empiar_mirror.transports.patience._SHORTEST_S", 60.0)
     async with Rehearsal(mlsd=mlsd) as rehearsal:
-        settings = settings_for(rehearsal, tmp_path, patient=only(*channels))
+        settings = settings_for(rehearsal, tmp_path, patient=only(*channels, stall_s=60))
         ids = sorted(set(rehearsal.archive.entries) - {OBSOLETE})
         with opened(settings) as mirror:
             crawled = await mirror.crawl(None)
@@ -69,7 +73,8 @@ async def test_the_views_and_the_disk_hold_exactly_what_was_served(tmp_path: Pat
             synced = await mirror.sync(ids)
             assert synced.crawl is None
             assert synced.transfer.failed == ()
-            assert len(file_requests(rehearsal)) == len(set(file_requests(rehearsal)))
+            # On a slow machine connections share the larger files, each with its own part.
+            assert len(file_requests(rehearsal)) == len(set(file_requests(rehearsal))) >= 165
             assert_views(rehearsal, tmp_path / "mirror" / "empiar.db", precision_s=precision_s)
             assert rows(mirror, "SELECT file_id, problems FROM images WHERE problems IS NOT NULL") == []
 
