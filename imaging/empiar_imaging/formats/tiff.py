@@ -11,10 +11,11 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from operator import add
 from typing import Final, Literal, NamedTuple
 
-from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_imaging.formats.evidence import Evidence, Inspection, NotAtHand, Readable
 from empiar_schema.image_facts import ImageFacts
 
 SUFFIXES: Final = frozenset({".tif", ".tiff", ".eer"})
@@ -40,6 +41,14 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _DESCRIPTION = 254, 256, 257, 25
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _X_RESOLUTION, _UNIT, _SUB_IFDS = 273, 277, 279, 282, 296, 330
 _TILE_OFFSETS, _TILE_COUNTS, _SAMPLE_FORMAT = 324, 325, 339
 _SAMPLE_NAMES: Final = {1: "uint", 2: "int", 3: "float", 5: "complex_int", 6: "complex"}
+#: What EER files use: their coded frames, and the acquisition metadata, an XML text in the first image.
+_EER_COMPRESSIONS: Final = frozenset({65000, 65001, 65002})
+_EER_METADATA: Final = 65001
+_EER_METADATA_BYTES: Final = 64 * 1024
+_EER_ITEM = re.compile(
+    rb'<item name="(sensorPixelSize\.width|numberOfFrames)"(?:\s[^>]{0,80})?>\s*([0-9.eE+-]{1,40})\s*</item>'
+)
+_METRE_ANGSTROM: Final = 1e10
 _IMAGEJ = re.compile(rb"\AImageJ=[^\0]*?\nimages=(\d{1,9})\n")
 
 
@@ -82,26 +91,24 @@ class _Layout:
 
 @dataclass(slots=True)
 class _Walk:
-    data: FileBytes
+    data: Readable
     layout: _Layout
+    eer: bool = False
     frames: int = 0
+    #: Images among them that are not coded in EER's way: the sum that some files end with.
+    uncoded: int = 0
     ifds: int = 0
     structure_bytes: int = 0
     first: dict[int, _Tag] | None = None
     seen: set[int] = field(default_factory=set)
 
 
-def inspect_tiff(data: FileBytes, *, format_name: str = "tiff") -> Inspection:
+def inspect_tiff(data: Readable, *, format_name: str = "tiff") -> Inspection:
     """The first image's facts, the number of images, and the first place at which the structure breaks."""
     head = data.read(0, 16)
-    magic = head[:4]
-    if magic not in MAGICS:
-        found = Evidence(
-            "tiff.suffix_but_not_tiff", f"it begins with {magic.hex(' ')}", 0, min(16, data.size)
-        )
-        return Inspection(None, (found,))
-    layout = _Layout("<" if magic[:1] == b"I" else ">", big=b"+" in magic)
-    walk = _Walk(data, layout)
+    walk = _begun(data, head, format_name)
+    if walk is None:
+        return _no_tiff(head)
     evidence: tuple[Evidence, ...] = ()
     try:
         _walk(walk, head)
@@ -114,16 +121,141 @@ def inspect_tiff(data: FileBytes, *, format_name: str = "tiff") -> Inspection:
     return Inspection(facts, evidence)
 
 
-def _walk(walk: _Walk, head: bytes) -> None:
+def peek_tiff(data: Readable, *, format_name: str = "tiff") -> Inspection:
+    """The first image's facts, and the number of images where the whole list of them is at hand.
+
+    Image data are not looked at. `lacking` names the bytes that would tell more.
+    """
+    head = data.read(0, 16)
+    walk = _begun(data, head, format_name)
+    if walk is None:
+        return _no_tiff(head)
+    evidence: tuple[Evidence, ...] = ()
+    lacking: NotAtHand | None = None
+    try:
+        _count(walk, head)
+    except _Stop as stop:
+        evidence = (stop.evidence,)
+    except NotAtHand as missing:
+        lacking = missing
+    try:
+        facts = _facts(walk, format_name, counted=lacking is None)
+    except _Stop as stop:
+        facts, evidence = ImageFacts(format_name), evidence or (stop.evidence,)
+    except NotAtHand as missing:
+        facts, lacking = ImageFacts(format_name), lacking or missing
+    more = lacking.stretch if lacking is not None and facts.frames is None else None
+    return Inspection(facts, evidence, more)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFrames:
+    """Where the pixels of uncompressed frames stand: first byte, end and frame of each strip or tile, in the order of the file."""
+
+    order: Literal["<", ">"]
+    sample: str
+    bits: int
+    runs: list[tuple[int, int, int]]
+
+
+def plain_frames(data: Readable) -> PlainFrames | None:
+    """The frames, if all are uncompressed and of one number type, and none begins before the one before has ended."""
+    head = data.read(0, 16)
+    walk = _begun(data, head, "tiff")
+    if walk is None:
+        return None
+    runs: list[tuple[int, int, int]] = []
+    types: set[tuple[str, int]] = set()
+    try:
+        start, pointer_at = _first_image(walk, head)
+        while start:
+            tags, following, following_at = _read_ifd(walk, start, pointer_at, waiting=0)
+            if not (_integer(walk, tags, _SUBFILE) or 0) & 1:
+                types.add(_number_type(walk, tags))
+                runs += _plain_runs(walk, tags, walk.frames)
+                walk.frames += 1
+            start, pointer_at = following, following_at
+    except _Stop:
+        return None
+    runs.sort()
+    frames = [frame for _, _, frame in runs]
+    overlap = any(after[0] < before[1] for before, after in pairwise(runs))
+    if len(types) != 1 or overlap or frames != sorted(frames):
+        return None
+    ((sample, bits),) = types
+    return PlainFrames(walk.layout.order, sample, bits, runs)
+
+
+def _number_type(walk: _Walk, tags: dict[int, _Tag]) -> tuple[str, int]:
+    bits = _integer(walk, tags, _BITS) or 1
+    return _SAMPLE_NAMES.get(_integer(walk, tags, _SAMPLE_FORMAT) or 1, "uint"), bits
+
+
+def _plain_runs(walk: _Walk, tags: dict[int, _Tag], frame: int) -> list[tuple[int, int, int]]:
+    tiled = _TILE_OFFSETS in tags
+    offsets = tags.get(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
+    counts = tags.get(_TILE_COUNTS if tiled else _STRIP_COUNTS)
+    if (_integer(walk, tags, _COMPRESSION) or 1) != 1 or offsets is None or counts is None:
+        raise _Stop("tiff.not_fully_checked", "compressed", 0, 0)
+    runs = []
+    for starts, lengths in zip(_blocks(walk, offsets), _blocks(walk, counts), strict=False):
+        runs += [(at, at + length, frame) for at, length in zip(starts, lengths, strict=False)]
+    return _joined(runs)
+
+
+def _joined(runs: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Strips that follow upon each other are one run."""
+    joined: list[tuple[int, int, int]] = []
+    for start, stop, frame in runs:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop, frame)
+        else:
+            joined.append((start, stop, frame))
+    return joined
+
+
+def _begun(data: Readable, head: bytes, format_name: str) -> _Walk | None:
+    magic = head[:4]
+    if magic not in MAGICS:
+        return None
+    layout = _Layout("<" if magic[:1] == b"I" else ">", big=b"+" in magic)
+    return _Walk(data, layout, eer=format_name == "eer")
+
+
+def _no_tiff(head: bytes) -> Inspection:
+    detail = f"it begins with {head[:4].hex(' ')}"
+    return Inspection(None, (Evidence("tiff.suffix_but_not_tiff", detail, 0, len(head)),))
+
+
+def _count(walk: _Walk, head: bytes) -> None:
+    start, pointer_at = _first_image(walk, head)
+    while start:
+        tags, following, following_at = _read_ifd(walk, start, pointer_at, waiting=0)
+        if not _integer(walk, tags, _WIDTH) or not _integer(walk, tags, _HEIGHT):
+            detail = f"the image at byte {start} has no width or no height"
+            raise _Stop("tiff.bad_header", detail, start, _span(walk, tags))
+        _add_frame(walk, tags)
+        start, pointer_at = following, following_at
+    if walk.frames == 1:
+        _check_imagej(walk)
+
+
+def _first_image(walk: _Walk, head: bytes) -> tuple[int, int]:
+    """Where the first image is described, and where that is stated."""
     layout = walk.layout
     at = 8 if layout.big else 4
     if len(head) < at + layout.pointer:
-        raise _Stop("tiff.truncated", f"{walk.data.size} bytes are fewer than a header", 0, max(1, len(head)))
+        raise _Stop("tiff.truncated", f"{len(head)} bytes are fewer than a header", 0, max(1, len(head)))
     if layout.big and (layout.number(head[4:6]) != 8 or head[6:8] != b"\0\0"):
         raise _Stop("tiff.bad_header", "BigTIFF with offsets of other than 8 bytes", 0, 16)
     first = layout.number(head[at : at + layout.pointer])
     if first == 0:
         raise _Stop("tiff.bad_header", "it lists no image: its writer never finished", 0, len(head))
+    return first, at
+
+
+def _walk(walk: _Walk, head: bytes) -> None:
+    first, at = _first_image(walk, head)
     # Main chain first, then the smaller versions (SubIFDs) that images point to.
     pending = deque([(first, at, True)])
     while pending:
@@ -155,6 +287,10 @@ def _read_ifd(walk: _Walk, start: int, pointer_at: int, *, waiting: int) -> tupl
     _spend(walk, length, pointer_at)
     if len(raw) < length:
         raw = data.read(start, length)
+    if len(raw) < length:
+        # Of a compressed file the size is not known, so that its end comes as a surprise.
+        detail = f"the image list at byte {start} is cut off"
+        raise _Stop("tiff.truncated", detail, pointer_at, layout.pointer)
     tags = dict(_tags(walk, raw, start, count))
     following_at = length - layout.pointer
     return tags, layout.number(raw[following_at:length]), start + following_at
@@ -209,13 +345,20 @@ def _check_image(
         if stored < needed:
             detail = f"{stored} bytes for {width} × {height} pixels of {bits} bits, which need {needed}"
             raise _Stop("tiff.short_data", detail, start, _span(walk, tags))
-    if main and not (_integer(walk, tags, _SUBFILE) or 0) & 1:
-        walk.frames += 1
-        walk.first = walk.first or tags
+    if main:
+        _add_frame(walk, tags)
     if main and _SUB_IFDS in tags:
         tag = tags[_SUB_IFDS]
         return [(offset, tag.entry, False) for block in _blocks(walk, tag) for offset in block if offset]
     return []
+
+
+def _add_frame(walk: _Walk, tags: dict[int, _Tag]) -> None:
+    if (_integer(walk, tags, _SUBFILE) or 0) & 1:
+        return
+    walk.frames += 1
+    walk.uncoded += walk.eer and _integer(walk, tags, _COMPRESSION) not in _EER_COMPRESSIONS
+    walk.first = walk.first or tags
 
 
 def _check_stretches(walk: _Walk, tags: dict[int, _Tag], offsets_tag: int, counts_tag: int) -> int | None:
@@ -304,20 +447,45 @@ def _check_imagej(walk: _Walk) -> None:
     walk.frames = images
 
 
-def _facts(walk: _Walk, format_name: str) -> ImageFacts:
+def _facts(walk: _Walk, format_name: str, *, counted: bool = True) -> ImageFacts:
+    """`counted` is whether the list of images was followed to its end."""
     tags = walk.first
     if tags is None:
         return ImageFacts(format_name)
-    bits = _integer(walk, tags, _BITS) or 1
-    sample = _SAMPLE_NAMES.get(_integer(walk, tags, _SAMPLE_FORMAT) or 1, "uint")
+    sample, bits = _number_type(walk, tags)
+    stated_frames, pixel_size = _eer_metadata(walk, tags) if walk.eer else (None, None)
+    coded = walk.frames - walk.uncoded
     return ImageFacts(
         format=format_name,
         width=_integer(walk, tags, _WIDTH),
         height=_integer(walk, tags, _HEIGHT),
-        frames=walk.frames,
+        frames=(coded or walk.frames) if counted else stated_frames,
         mode=f"{sample}{bits}",
-        pixel_size_angstrom=_pixel_size(walk, tags),
+        pixel_size_angstrom=pixel_size or _pixel_size(walk, tags),
     )
+
+
+def _eer_metadata(walk: _Walk, tags: dict[int, _Tag]) -> tuple[int | None, float | None]:
+    """Frames and pixel size (Å) that the acquisition metadata state."""
+    tag = tags.get(_EER_METADATA)
+    if tag is None or tag.kind not in (1, 2, 7):
+        return None, None
+    try:
+        text = walk.data.read(tag.at, min(tag.items, _EER_METADATA_BYTES))
+    except NotAtHand:
+        return None, None
+    items = dict(_EER_ITEM.findall(text))
+    frames = items.get(b"numberOfFrames", b"")
+    try:
+        pixel = float(items.get(b"sensorPixelSize.width", b"0")) * _METRE_ANGSTROM
+    except ValueError:
+        pixel = 0.0
+    return int(frames) if frames.isdigit() and len(frames) < 10 else None, _sensible(pixel)
+
+
+def _sensible(pixel: float) -> float | None:
+    smallest, largest = _PIXEL_RANGE_ANGSTROM
+    return float(f"{pixel:.6g}") if smallest <= pixel <= largest else None
 
 
 def _pixel_size(walk: _Walk, tags: dict[int, _Tag]) -> float | None:
@@ -325,10 +493,11 @@ def _pixel_size(walk: _Walk, tags: dict[int, _Tag]) -> float | None:
     unit = _ANGSTROM_PER_UNIT.get(_integer(walk, tags, _UNIT) or 2)
     if tag is None or unit is None or tag.kind != 5:
         return None
-    raw = walk.data.read(tag.at, 8)
+    try:
+        raw = walk.data.read(tag.at, 8)
+    except NotAtHand:
+        return None
     if len(raw) < 8:
         return None
     pixels, units = struct.unpack(f"{walk.layout.order}II", raw)
-    pixel = unit * units / pixels if pixels else 0.0
-    smallest, largest = _PIXEL_RANGE_ANGSTROM
-    return float(f"{pixel:.6g}") if smallest <= pixel <= largest else None
+    return _sensible(unit * units / pixels if pixels else 0.0)
