@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from empiar_imaging.formats.inspect import can_peek
-from empiar_schema.header_store import RoledFile
+from empiar_schema.files import RoledFile
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import Role
 

@@ -12,26 +12,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from empiar_schema.codes import ROLE_CODES
+from empiar_schema.files import RoledFile
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.states import Role
 
 _ROLES: Final = {code: role for role, code in ROLE_CODES.items()}
-
-
-class RoledFile(NamedTuple):
-    """A listed file with its role."""
-
-    file_id: int
-    directory: str
-    name: str
-    #: None where no listing showed a size.
-    bytes: int | None
-    bytes_exact: bool
-    modified_at: int | None
-    role: Role
 
 
 @dataclass(frozen=True, slots=True)

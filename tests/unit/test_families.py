@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from empiar_mirror.families import MOST_FAMILIES, families
-from empiar_schema.header_store import RoledFile
+from empiar_schema.files import RoledFile
 from empiar_schema.states import Role
 
 

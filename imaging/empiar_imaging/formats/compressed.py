@@ -16,6 +16,7 @@ from typing import Final
 
 from empiar_imaging.formats import dm, mrc, tiff
 from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection, NotAtHand, Readable
+from empiar_imaging.formats.tiff_walk import MAGICS
 from empiar_imaging.formats.unpack import KINDS, PackedDamage, Unpacked
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
@@ -105,7 +106,7 @@ def peek_inside(data: Readable, *, name: str) -> Inspection:
 
 def _peek_image(data: Unpacked, suffix: str) -> Inspection:
     head = data.read(0, 16)
-    if suffix in tiff.SUFFIXES or head[:4] in tiff.MAGICS:
+    if suffix in tiff.SUFFIXES or head[:4] in MAGICS:
         return tiff.peek_tiff(data, format_name="eer" if suffix == ".eer" else "tiff")
     if suffix in dm.SUFFIXES:
         return dm.inspect_dm(data)

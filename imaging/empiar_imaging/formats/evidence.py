@@ -135,6 +135,8 @@ class FileBytes:
 
     fd: int
     size: int
+    #: Its first bytes, where they have been read already.
+    head: bytes = b""
 
     def read(self, start: int, length: int) -> bytes:
         """Up to `length` bytes at `start`; fewer, or none, at the end of the file.
@@ -144,4 +146,7 @@ class FileBytes:
         """
         if start < 0 or start >= self.size:
             return b""
+        stop = min(start + length, self.size)
+        if stop <= len(self.head):
+            return self.head[start:stop]
         return os.pread(self.fd, min(length, self.size - start), start)

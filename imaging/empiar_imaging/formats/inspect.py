@@ -9,6 +9,7 @@ from typing import Final
 
 from empiar_imaging.formats import compressed, dm, error_body, mrc, tiff
 from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection, NotAtHand, Readable, Stretches
+from empiar_imaging.formats.tiff_walk import MAGICS
 from empiar_imaging.formats.unpack import KINDS
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
@@ -64,7 +65,7 @@ def _peek(data: Stretches, name: str, suffix: str) -> Inspection:
     if f".{suffix.rpartition('.')[2]}" in KINDS:
         return compressed.peek_inside(data, name=name)
     magic = data.read(0, 4)
-    if suffix in tiff.SUFFIXES or (magic in tiff.MAGICS and suffix in UNSETTLED):
+    if suffix in tiff.SUFFIXES or (magic in MAGICS and suffix in UNSETTLED):
         found = tiff.peek_tiff(data, format_name="eer" if suffix == ".eer" else "tiff")
     elif suffix in mrc.SUFFIXES:
         found = mrc.inspect_mrc(data)
@@ -72,7 +73,7 @@ def _peek(data: Stretches, name: str, suffix: str) -> Inspection:
         return dm.inspect_dm(data)
     else:
         return Inspection(None)
-    if found.facts is None and magic in tiff.MAGICS:
+    if found.facts is None and magic in MAGICS:
         actual = tiff.peek_tiff(data)
     elif found.facts is None and suffix in tiff.SUFFIXES and _stamped(data):
         actual = mrc.inspect_mrc(data)
@@ -91,12 +92,13 @@ def _inspect(data: FileBytes, name: str) -> Inspection:
     if data.size == 0:
         empty = (Evidence("file.empty", "0 bytes", 0, 0),) if error_body.is_binary(name) else ()
         return _with_problems(Inspection(None, empty), suffix)
+    data = FileBytes(data.fd, data.size, data.read(0, error_body.EDGE_BYTES))
     errors = error_body.in_edges(data, name=name)
     if errors and errors[0].start == 0:
         # Nothing that a format check could add: there is no such file, there is a message.
         return _with_problems(Inspection(None, errors), suffix)
     found = _by_suffix(data, name, suffix)
-    return _with_problems(Inspection(found.facts, found.evidence + errors), suffix)
+    return _with_problems(Inspection(found.facts, found.evidence + errors) if errors else found, suffix)
 
 
 def _by_suffix(data: FileBytes, name: str, suffix: str) -> Inspection:
@@ -150,7 +152,7 @@ def _names_content(name: str) -> bool:
 
 def _by_magic(data: FileBytes, name: str) -> Inspection | None:
     head = data.read(0, mrc.HEADER_BYTES)
-    if head[:4] in tiff.MAGICS:
+    if head[:4] in MAGICS:
         return tiff.inspect_tiff(data)
     if _stamped(data):
         return mrc.inspect_mrc(data)
@@ -169,8 +171,8 @@ def _by_magic(data: FileBytes, name: str) -> Inspection | None:
 
 def _with_problems(found: Inspection, suffix: str) -> Inspection:
     """The finding codes stand in the facts too, each once, because that is what the catalogue keeps."""
-    codes = tuple(dict.fromkeys(item.code for item in found.evidence))
-    if not codes:
+    if not found.evidence:
         return found
+    codes = tuple(dict.fromkeys(item.code for item in found.evidence))
     facts = found.facts or ImageFacts(suffix.lstrip(".") or "unknown")
     return Inspection(replace(facts, problems=codes), found.evidence, found.lacking)

@@ -29,7 +29,11 @@ MODES: Final[dict[int, tuple[str, int]]] = {
     12: ("float16", 16),
     101: ("uint4", 4),
 }
-_MACHINE_STAMPS: Final = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+_MACHINE_STAMPS: Final[dict[bytes, Literal["<", ">"]]] = {
+    b"\x44\x44": "<",
+    b"\x44\x41": "<",
+    b"\x11\x11": ">",
+}
 #: Pixels between a hundredth of an Ångström and a tenth of a millimetre; anything else is an unset field.
 _PIXEL_RANGE_ANGSTROM = (1e-2, 1e6)
 #: Width and height of a pixel that differ by more than this factor come from fields that were never filled in.
@@ -83,7 +87,7 @@ class MrcHeader:
     @property
     def plausible(self) -> bool:
         """Whether an image can have these dimensions."""
-        return min(self.nx, self.ny, self.nz) > 0 and self.extended_bytes >= 0
+        return self.nx > 0 and self.ny > 0 and self.nz > 0 and self.extended_bytes >= 0
 
     @property
     def expected_bytes(self) -> int | None:
@@ -106,6 +110,9 @@ def parse_header(raw: bytes, *, size: int | None = None) -> MrcHeader | None:
     if len(raw) < HEADER_BYTES:
         return None
     stamped = _MACHINE_STAMPS.get(raw[212:214])
+    first = _parse(raw, stamped or "<")
+    if stamped and first.plausible and first.expected_bytes == size:
+        return first
 
     def rank(header: MrcHeader) -> tuple[bool, bool, bool, int]:
         expected = header.expected_bytes
@@ -119,12 +126,14 @@ def parse_header(raw: bytes, *, size: int | None = None) -> MrcHeader | None:
     return min((_parse(raw, "<"), _parse(raw, ">")), key=rank)
 
 
+#: nx, ny, nz, mode; mx, my; the cell's two first sides; bytes and type of the extended header; IMOD's stamp and flags.
+_FIELDS: Final = {order: struct.Struct(f"{order}4i12x2i4x2f44x i8x4s44x2i") for order in "<>"}
+
+
 def _parse(raw: bytes, byte_order: Literal["<", ">"]) -> MrcHeader:
-    nx, ny, nz, mode = struct.unpack_from(f"{byte_order}4i", raw)
-    mx, my = struct.unpack_from(f"{byte_order}2i", raw, 28)
-    cell = struct.unpack_from(f"{byte_order}2f", raw, 40)
-    (extended_bytes,) = struct.unpack_from(f"{byte_order}i", raw, 92)
-    imod_stamp, imod_flags = struct.unpack_from(f"{byte_order}2i", raw, 152)
+    nx, ny, nz, mode, mx, my, cell_x, cell_y, extended_bytes, extended_type, imod_stamp, imod_flags = _FIELDS[
+        byte_order
+    ].unpack_from(raw)
     return MrcHeader(
         byte_order=byte_order,
         nx=nx,
@@ -132,24 +141,21 @@ def _parse(raw: bytes, byte_order: Literal["<", ">"]) -> MrcHeader:
         nz=nz,
         mode=mode,
         extended_bytes=extended_bytes,
-        pixel_size_angstrom=_pixel_size(cell, (mx, my)),
+        pixel_size_angstrom=_pixel_size(cell_x, mx, cell_y, my),
         map_stamp=raw[208:211] == b"MAP",
         machine_stamp=raw[212:214] in _MACHINE_STAMPS,
-        extended_type=_extended_type(raw[104:108]) if extended_bytes > 0 else None,
+        extended_type=_extended_type(extended_type) if extended_bytes > 0 else None,
         imod_flags=imod_flags if imod_stamp == _IMOD_STAMP else None,
     )
 
 
-def _pixel_size(cell: tuple[float, ...], samples: tuple[int, int]) -> float | None:
+def _pixel_size(cell_x: float, mx: int, cell_y: float, my: int) -> float | None:
     """The cell's width over the samples along it, if the header was filled in with sense."""
-    sides = [
-        length / count if count > 0 and math.isfinite(length) else 0.0
-        for length, count in zip(cell, samples, strict=True)
-    ]
-    width, height = sides
+    width = cell_x / mx if mx > 0 and math.isfinite(cell_x) else 0.0
     smallest, largest = _PIXEL_RANGE_ANGSTROM
     if not smallest <= width <= largest:
         return None
+    height = cell_y / my if my > 0 and math.isfinite(cell_y) else 0.0
     if height > 0 and not 1 / _MOST_OBLONG <= width / height <= _MOST_OBLONG:
         return None
     # The field is a 32-bit float: more digits than it holds would be invented.
