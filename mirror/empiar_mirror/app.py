@@ -22,11 +22,13 @@ from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers,
 from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
+from empiar_mirror.header_check import check_headers
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.layout import plan_layout
 from empiar_mirror.manifest import write_entry_manifests
 from empiar_mirror.plan_facts import asked_for
+from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
@@ -36,7 +38,7 @@ from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import crawl_store, transfer_store
+from empiar_schema import crawl_store, header_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
@@ -59,6 +61,14 @@ class SyncReport:
 
     crawl: CrawlReport | None
     transfer: TransferReport
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedCrawl:
+    """What a crawl with a look at headers did."""
+
+    crawl: CrawlReport
+    probe: ProbeReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +210,37 @@ class Mirror:
             )
             stack.push_async_callback(sources.aclose)
             crawler = Crawler(self.catalogue, crawl, sources, observer=self.observer, clock=self.clock)
-            return await self._unless_stopped(crawler.crawl(ids, full=full))
+            begun = int(self.clock())
+            report = await self._unless_stopped(crawler.crawl(ids, full=full))
+        for empiar_id in await self.catalogue.read(
+            functools.partial(header_store.told_otherwise, since=begun)
+        ):
+            await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
+        return report
+
+    async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
+        """As `crawl`, then as `probe`."""
+        crawled = await self.crawl(ids, full=full)
+        return ProbedCrawl(crawled, await self.probe(ids))
+
+    async def probe(self, ids: Sequence[int]) -> ProbeReport:
+        """One file of each of the biggest families of these entries was looked at, and its facts stand in the catalogue.
+
+        At most 16 MiB are read of an entry. Contradictions with the metadata are recorded.
+
+        Raises:
+            UnreachableFault: no channel reaches the archive.
+        """
+        report = ProbeReport()
+        async with AsyncExitStack() as stack:
+            transports = await self._transports(stack, None)
+            prober = Prober(self.catalogue, transports, clock=self.clock)
+            for empiar_id in ids:
+                if self._stopped:
+                    break
+                report += await self._unless_stopped(prober.probe(empiar_id))
+                await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
+        return report
 
     async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
         """Cancels `work` when the mirror is stopped; what it has recorded by then stands."""
@@ -334,8 +374,9 @@ class Mirror:
         )
 
     async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
-        """Manifests and layouts follow what is here."""
+        """Contradictions, manifests and layouts follow what is here."""
         for empiar_id in ids:
+            await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
             await in_thread(self._threads, self._write_manifests, empiar_id)
         arranged: dict[str, int] = {}
         for empiar_id in ids:

@@ -55,6 +55,43 @@ class EntryNeed:
     files_of_unknown_size: int
     #: Files that were given up, and wait for `repair`; a sync does not try them.
     files_failed: int
+    #: What a probe says of the biggest families of its files; none before one was made.
+    families: tuple[ProbedFamily, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedFamily:
+    """Files of one folder that are taken to be alike, and what the header of one of them says."""
+
+    family: str
+    files: int
+    bytes: int
+    role: str
+    format: str | None
+    width: int | None
+    height: int | None
+    frames: int | None
+    mode: str | None
+    pixel_size_angstrom: float | None
+    #: A JSON list of finding codes; None when sound.
+    problems: str | None
+
+    def __str__(self) -> str:
+        """``300 × data/a_0.mrc (micrograph): mrc, 3838 × 3710, 1 frame, float32, 1.34 Å a pixel``."""
+        facts = [self.format or "no known image"]
+        if self.width is not None:
+            facts.append(f"{self.width} × {self.height}")
+            if self.frames is None:
+                facts.append("unknown number of frames")
+            else:
+                facts.append(f"{self.frames:,} {'frame' if self.frames == 1 else 'frames'}")
+        if self.mode is not None:
+            facts.append(self.mode)
+        if self.pixel_size_angstrom is not None:
+            facts.append(f"{self.pixel_size_angstrom:g} Å a pixel")
+        if self.problems is not None:
+            facts.append(self.problems)
+        return f"{self.files:,} × {self.family} ({self.role}): {', '.join(facts)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from empiar_mirror.plan import EntryNeed, Moved, Room, room
+from empiar_mirror.plan import EntryNeed, Moved, ProbedFamily, Room, room
 from empiar_mirror.space import disk_use
 from empiar_schema.codes import state_list
 from empiar_schema.faults import StorageFault
@@ -60,7 +61,17 @@ def entry_need(connection: sqlite3.Connection, empiar_id: int) -> EntryNeed:
             WHERE f.empiar_id = ?
         )"""  # noqa: S608 - the states are our own numbers
     row = connection.execute(sql, (empiar_id,)).fetchone()
-    return EntryNeed(empiar_id, *row)
+    return replace(EntryNeed(empiar_id, *row), families=tuple(probed_families(connection, empiar_id)))
+
+
+def probed_families(connection: sqlite3.Connection, empiar_id: int) -> list[ProbedFamily]:
+    """What is known of the entry's files before they are fetched, the families of most bytes first."""
+    rows = connection.execute(
+        "SELECT family, family_files, family_bytes, role, format, width, height, frames, mode, pixel_size_angstrom,"
+        " problems FROM probes WHERE empiar_id = ? ORDER BY family_bytes DESC, family",
+        (empiar_id,),
+    )
+    return [ProbedFamily(*tuple(row)) for row in rows]
 
 
 def recent_attempts(

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from empiar_imaging.formats.error_body import Scanner
+from empiar_imaging.formats.evidence import FileBytes
+from empiar_imaging.formats.full_read import scan_of
 from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.arrive import archive_path, put_aside
 from empiar_mirror.reports import FailedFile, VerifyReport
 from empiar_mirror.threads import in_thread
-from empiar_schema import transfer_store
+from empiar_schema import header_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
@@ -76,18 +78,22 @@ def _header_finding(path: Path, file: HereFile) -> str | None:
 def _read_through(fd: int, file: HereFile) -> Finding:
     sha256 = hashlib.sha256()
     scanner = Scanner(file.remote.name)
+    content = scan_of(FileBytes(fd, file.size), name=file.remote.name)
     buffer = bytearray(_READ_BYTES)
     view = memoryview(buffer)
     count = 0
     while got := os.readv(fd, [buffer]):
         sha256.update(view[:got])
         scanner.feed(view[:got])
+        if content is not None:
+            content.feed(view[:got])
         count += got
     # A verified file will not be read again soon; leave the page cache to those who work.
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     if sha256.digest() == file.sha256:
         scanner.end()
-        codes = dict.fromkeys(evidence.code for evidence in scanner.findings)
+        found = (*scanner.findings, *(content.end() if content is not None else ()))
+        codes = dict.fromkeys(evidence.code for evidence in found)
         return Finding(file, count, None, tuple(code for code in codes if code not in file.problems))
     return Finding(file, count, f"its sha256 is {sha256.hexdigest()}, the record says {file.sha256.hex()}")
 
@@ -194,11 +200,9 @@ class Verifier:
 def _add_problems(conn: sqlite3.Connection, *, finding: Finding) -> None:
     """Findings are added to the header's facts; nothing that is on record is lost."""
     file = finding.file
-    row = conn.execute(
-        "SELECT format, width, height, frames, mode, pixel_size_angstrom FROM images WHERE file_id = ?",
-        (file.file_id,),
-    ).fetchone()
-    known = ImageFacts(*row) if row else ImageFacts(suffix_of(file.remote.name).lstrip(".") or "unknown")
+    known = header_store.image_of(conn, file.file_id)
+    if known is None:
+        known = ImageFacts(suffix_of(file.remote.name).lstrip(".") or "unknown")
     problems = (*file.problems, *finding.problems)
     transfer_store.record_image(conn, file.file_id, replace(known, problems=problems))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from empiar_schema.states import Role
+
 MINUTE_S = 60
 DAY_S = 86_400
 
@@ -22,6 +24,19 @@ class ListedFile(NamedTuple):
     modified_at: int | None
     #: Grain of `modified_at`: 1, `MINUTE_S` or `DAY_S`.
     modified_unit_s: int
+
+
+class RoledFile(NamedTuple):
+    """A listed file with its role."""
+
+    file_id: int
+    directory: str
+    name: str
+    #: None where no listing showed a size.
+    bytes: int | None
+    bytes_exact: bool
+    modified_at: int | None
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)

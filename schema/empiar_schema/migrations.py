@@ -279,6 +279,7 @@ _CONTENT = (
         probed_at INTEGER NOT NULL, bytes_read INTEGER NOT NULL,
         family TEXT NOT NULL,     -- what its files share: folder and name with digits as 0
         family_files INTEGER NOT NULL, family_bytes INTEGER NOT NULL,
+        listed_bytes INTEGER, listed_at INTEGER, -- of the file when it was probed; while they stand, the probe holds
         format TEXT, width INTEGER, height INTEGER, frames INTEGER, mode TEXT,
         pixel_size_angstrom REAL, extended_header TEXT, problems TEXT
     ) STRICT

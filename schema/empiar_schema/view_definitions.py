@@ -431,16 +431,53 @@ _IMAGES = View(
     _same(
         "i",
         ("file_id", "The file's number."),
-        ("format", "Format found: mrc, tiff, eer, gz, …"),
+        (
+            "format",
+            "Format found: mrc, tiff, eer, dm4; of an image in a compressed file with the compressor's suffix, mrc.gz; of other compressed content the compressor alone, gzip.",
+        ),
         ("width", "Pixels."),
         ("height", "Pixels."),
         ("frames", "Frames or sections."),
         ("mode", "Number type of a pixel."),
-        ("pixel_size_angstrom", "Å a pixel, as the header states it."),
+        (
+            "pixel_size_angstrom",
+            "Å a pixel, as the header states it; null where it states none that makes sense.",
+        ),
         ("problems", "Findings, a JSON list of codes; null when sound."),
-        ("extended_header", "Type of the MRC file's extended header: FEI1, SERI, …; null without one."),
+        (
+            "extended_header",
+            "Type of the MRC file's extended header: FEI1, SERI, …, or untyped; null without one.",
+        ),
     ),
     "FROM image i",
+)
+
+_PROBES = View(
+    "probes",
+    "What the first bytes of one file say of its family (files of a folder whose names differ in digits only), before any is fetched.",
+    (
+        Column("empiar_id", "p.empiar_id", "The entry's number."),
+        Column("family", "p.family", "Folder and name that the files share, every number written 0."),
+        Column("family_files", "p.family_files", "Files of the family."),
+        Column("family_bytes", "p.family_bytes", "Their bytes, as listed."),
+        Column("role", _ROLE, "What the files are for."),
+        Column("file_id", "p.file_id", "Number of the file that was looked at."),
+        Column("path", _path(), "Its path below the entry."),
+        *_same(
+            "p",
+            ("format", "Format found, as in images; null where it is no known image."),
+            ("width", "Pixels."),
+            ("height", "Pixels."),
+            ("frames", "Frames or sections; null where the first bytes do not tell."),
+            ("mode", "Number type of a pixel."),
+            ("pixel_size_angstrom", "Å a pixel, as the header states it."),
+            ("extended_header", "Type of the MRC file's extended header."),
+            ("problems", "Findings, a JSON list of codes; null without."),
+            ("bytes_read", "Bytes that the probe cost; 0 where the file was here."),
+        ),
+        Column("probed_at", _iso("p.probed_at"), "When it was looked at."),
+    ),
+    "FROM probe p JOIN file f ON f.file_id = p.file_id JOIN directory d ON d.directory_id = f.directory_id",
 )
 
 _FILES_IN: Final = "ifnull(sum(p.files) FILTER (WHERE p.state IN ({})), 0)"
@@ -590,7 +627,7 @@ _DESCRIPTIONS = View(
 #: All views, in the order in which documentation shows them.
 VIEWS: Final = (
     _ENTRIES, _IMAGESETS, _CROSS_REFERENCES, _AUTHORS, _CITATIONS, _GRANTS, _FILES, _MICROGRAPHS, _COPIES,
-    _TRANSFERS, _IMAGES, _ENTRY_PROGRESS, _SUBSCRIPTIONS, _CHANGES, _CONTRADICTIONS, _LISTINGS,
+    _TRANSFERS, _IMAGES, _PROBES, _ENTRY_PROGRESS, _SUBSCRIPTIONS, _CHANGES, _CONTRADICTIONS, _LISTINGS,
     _UNKNOWN_KEYS, _DESCRIPTIONS,
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from types import ModuleType
 import click
 import pytest
 
+from empiar_imaging.formats.evidence import MEANING
 from empiar_mirror.cli import COMMANDS, cli, main
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
@@ -64,6 +65,14 @@ def test_every_key_command_exit_code_and_event_is_documented() -> None:
         assert f"| `{int(code)}` |" in commands
     for event in generator().all_events():
         assert f"| `{event.name}` |" in commands or event.name == "bytes.moved"
+
+
+def test_every_finding_code_is_documented_with_its_meaning() -> None:
+    text = (ROOT / "docs" / "headers.md").read_text()
+    for code, meaning in MEANING.items():
+        assert re.search(
+            rf"^\| `{re.escape(code)}`(?: \*)? \| {re.escape(meaning)} \|$", text, re.MULTILINE
+        ), code
 
 
 def test_all_exit_codes_stand_in_the_help_too() -> None:

@@ -44,16 +44,16 @@ def zstd(content: bytes) -> bytes:
 
 
 WHOLE = {
-    "noise.mrc.gz": gzip.compress(NOISE),
+    "noise.dat.gz": gzip.compress(NOISE),
     "text.star.gz": gzip.compress(TEXT),
     "empty.gz": gzip.compress(b""),
     "inner.mrc.gz": gzip.compress(mrc()),
     "members.txt.gz": gzip.compress(TEXT) + gzip.compress(b"end\n"),
-    "noise.mrc.bz2": bz2.compress(NOISE),
+    "noise.dat.bz2": bz2.compress(NOISE),
     "text.bz2": bz2.compress(TEXT),
     "empty.bz2": bz2.compress(b""),
     "streams.bz2": bz2.compress(TEXT) + bz2.compress(NOISE),
-    "noise.mrc.zst": zstd(NOISE),
+    "noise.dat.zst": zstd(NOISE),
     "text.zst": zstd(TEXT),
     "frames.zst": zstd(TEXT) + zstd(NOISE),
     "noise.xz": lzma.compress(NOISE),
@@ -95,7 +95,7 @@ def test_a_small_gzip_with_an_impossible_length_is_found() -> None:
 
 
 def test_the_evidence_of_a_cut_bzip2_is_its_end() -> None:
-    content = WHOLE["noise.mrc.bz2"][:-50]
+    content = WHOLE["noise.dat.bz2"][:-50]
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
@@ -124,7 +124,7 @@ def test_a_zip_beyond_four_gigabytes_is_known_by_its_wide_records() -> None:
 
 
 def test_a_compressed_file_under_an_image_name_is_recognised(tmp_path: Path) -> None:
-    content = WHOLE["noise.mrc.gz"]
+    content = WHOLE["noise.dat.gz"]
     path = tmp_path / "a.mrc"
     path.write_bytes(content)
     found = inspect(path, name="a.mrc", size=len(content))

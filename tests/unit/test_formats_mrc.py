@@ -233,3 +233,89 @@ def test_any_header_gives_a_verdict_and_never_an_exception(raw: bytes, size: int
     if parsed.plausible and parsed.expected_bytes is not None:
         assert parsed.expected_bytes > HEADER_BYTES
     assert parsed.pixel_size_angstrom is None or 0 < parsed.pixel_size_angstrom < float("inf")
+
+
+def test_a_stack_of_volumes_has_all_their_sections_as_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrc"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with mrcfile.new(path, np.zeros((4, 3, 5, 6), dtype="float32")) as written:
+            written.voxel_size = 2.0
+            assert written.is_volume_stack()
+            assert (written.header.nz, written.header.mz) == (12, 3)
+    found = look(path)
+    assert codes(found) == []
+    assert found.facts is not None
+    assert (found.facts.width, found.facts.height, found.facts.frames) == (6, 5, 12)
+    assert found.facts.pixel_size_angstrom == 2.0
+
+
+@pytest.mark.parametrize("kind", [b"FEI1", b"FEI2", b"SERI", b"AGAR", b"CCP4", b"MRCO", b"HDF5"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_type_of_an_extended_header_is_told(tmp_path: Path, kind: bytes, order: str) -> None:
+    raw = bytearray(header(order=order, extended=160))
+    raw[104:108] = kind
+    path = tmp_path / "a.mrc"
+    path.write_bytes(bytes(raw) + bytes(160 + 384))
+    facts = look(path).facts
+    assert facts is not None
+    assert facts.extended_header == kind.decode()
+
+
+@pytest.mark.parametrize(("extended", "kind", "expected"), [(0, b"FEI1", None), (8, b"\0\0\0\0", "untyped"), (8, b"\xff\x01a\n", "untyped")])  # fmt: skip
+def test_an_extended_header_without_type_is_untyped_and_none_is_none(
+    tmp_path: Path, extended: int, kind: bytes, expected: str | None
+) -> None:
+    raw = bytearray(header(extended=extended))
+    raw[104:108] = kind
+    path = tmp_path / "a.mrc"
+    path.write_bytes(bytes(raw) + bytes(extended + 384))
+    facts = look(path).facts
+    assert facts is not None
+    assert facts.extended_header == expected
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("flags", "mode", "width"), [(None, "int8", 8), (1, "int8", 8), (0, "uint8", 8), (16, "uint4", 16)]
+)
+def test_imod_says_by_a_flag_what_its_bytes_are(
+    tmp_path: Path, order: str, flags: int | None, mode: str, width: int
+) -> None:
+    raw = bytearray(header(mode=0, order=order))
+    if flags is not None:
+        struct.pack_into(f"{order}2i", raw, 152, 1146047817, flags)
+    path = tmp_path / "a.mrc"
+    path.write_bytes(bytes(raw) + bytes(96))
+    found = look(path)
+    assert codes(found) == []
+    assert found.facts is not None
+    assert (found.facts.mode, found.facts.width) == (mode, width)
+
+
+@pytest.mark.parametrize(
+    ("samples", "cell", "expected"),
+    [
+        ((8, 6), (20.0, 15.0), 2.5),
+        ((8, 6), (20.0, 0.0), 2.5),
+        ((0, 6), (20.0, 15.0), None),
+        ((-8, 6), (20.0, 15.0), None),
+        ((8, 6), (0.0, 0.0), None),
+        ((8, 6), (float("nan"), 15.0), None),
+        ((8, 6), (float("inf"), 15.0), None),
+        ((8, 6), (0.008, 0.006), None),
+        ((8, 6), (1e9, 1e9), None),
+        ((8, 6), (20.0, 150.0), None),
+        ((8, 6), (-20.0, -15.0), None),
+    ],
+)
+def test_a_pixel_size_without_sense_is_none(
+    tmp_path: Path, samples: tuple[int, int], cell: tuple[float, float], expected: float | None
+) -> None:
+    raw = bytearray(header())
+    struct.pack_into("<2i4x2f", raw, 28, *samples, *cell)
+    path = tmp_path / "a.mrc"
+    path.write_bytes(bytes(raw) + bytes(384))
+    facts = look(path).facts
+    assert facts is not None
+    assert facts.pixel_size_angstrom == expected

@@ -1,18 +1,23 @@
 """Compressed files: the marks that a writer makes at the beginning and at the end.
 
 Sources: RFC 1952 (gzip), the bzip2 format (48-bit end marker, not aligned to bytes), RFC 8878 (Zstandard),
-the .xz file format 1.2, APPNOTE 6.3 (zip). A wrong byte in the middle is not seen here: that is what the
-digests are for.
+the .xz file format 1.2, APPNOTE 6.3 (zip). A wrong byte in the middle is not seen here, but by `unpack` when
+all of the file is read.
+
+Of an image in .gz, .bz2 or .zst the facts are read from the first MiB that it unpacks to. Its format is called by the image
+and the compressor's suffix, ``mrc.gz``; that of other content by the compressor alone, ``gzip``.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
+from dataclasses import replace
 from typing import Final
 
-from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
-from empiar_imaging.formats.mrc import HEADER_BYTES, SUFFIXES, is_mrc, parse_header
+from empiar_imaging.formats import dm, mrc, tiff
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection, NotAtHand, Readable
+from empiar_imaging.formats.tiff_walk import MAGICS
+from empiar_imaging.formats.unpack import KINDS, PackedDamage, Unpacked
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
 
@@ -57,7 +62,7 @@ def inspect_gzip(data: FileBytes, *, name: str) -> Inspection:
     stated = int.from_bytes(tail, "little")
     if len(tail) < 4 or stated > data.size * _DEFLATE_LARGEST_RATIO:
         return _one("gzip", _cut("gzip", data, 8, f"the end states {stated} bytes before compression"))
-    if suffix_of(name).rpartition(".")[0] in SUFFIXES:
+    if suffix_of(name).rpartition(".")[0] in mrc.SUFFIXES:
         expected = _inner_mrc_bytes(data)
         if expected is not None and expected % 2**32 != stated:
             detail = f"the end states {stated} bytes (modulo 2³²), the MRC header inside {expected}"
@@ -66,15 +71,48 @@ def inspect_gzip(data: FileBytes, *, name: str) -> Inspection:
 
 
 def _inner_mrc_bytes(data: FileBytes) -> int | None:
-    inflate = zlib.decompressobj(wbits=31)
+    unpacked = Unpacked(data, "gzip")
     try:
-        header = parse_header(inflate.decompress(data.read(0, 64 * 1024), HEADER_BYTES))
-    except zlib.error:
+        header = mrc.parse_header(unpacked.read(0, mrc.HEADER_BYTES))
+    except (PackedDamage, NotAtHand):
         return None
-    if inflate.eof or header is None or not (header.map_stamp and header.plausible and is_mrc(header)):
+    if header is None or unpacked.ended or not (header.map_stamp and header.plausible and mrc.is_mrc(header)):
         # The first of several members, or nothing that vouches for a length.
         return None
     return header.expected_bytes
+
+
+def peek_inside(data: Readable, *, name: str) -> Inspection:
+    """The facts of the image in a .gz, .bz2 or .zst file, and findings about it, from what it begins with.
+
+    `name` ends with one of these suffixes. Facts are None where the content is no known image; `lacking` names bytes of
+    the compressed file.
+    """
+    suffix = f".{suffix_of(name).rpartition('.')[2]}"
+    kind = KINDS[suffix]
+    unpacked = Unpacked(data, kind)
+    try:
+        found = _peek_image(unpacked, suffix_of(name).removesuffix(suffix))
+    except NotAtHand as missing:
+        return Inspection(None, (), missing.stretch)
+    except PackedDamage as damage:
+        length = min(unpacked.packed_bytes, data.size)
+        return Inspection(None, (Evidence(f"{kind}.damaged", f"at its beginning: {damage}", 0, length),))
+    # What a finding rests on are the compressed bytes that were read for it.
+    evidence = tuple(replace(item, start=0, length=unpacked.packed_bytes) for item in found.evidence)
+    facts = replace(found.facts, format=f"{found.facts.format}{suffix}") if found.facts else None
+    return Inspection(facts, evidence, found.lacking)
+
+
+def _peek_image(data: Unpacked, suffix: str) -> Inspection:
+    head = data.read(0, 16)
+    if suffix in tiff.SUFFIXES or head[:4] in MAGICS:
+        return tiff.peek_tiff(data, format_name="eer" if suffix == ".eer" else "tiff")
+    if suffix in dm.SUFFIXES:
+        return dm.inspect_dm(data)
+    if suffix in mrc.SUFFIXES:
+        return mrc.inspect_mrc(data)
+    return Inspection(None)
 
 
 def inspect_bzip2(data: FileBytes) -> Inspection:

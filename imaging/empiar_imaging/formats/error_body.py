@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -48,10 +49,11 @@ _ERROR_WORDS = re.compile(
     rb"<Error>|<Code>|Exception\b|NoSuchKey|AccessDenied|InternalError|SlowDown|<title>\s*[45]\d\d\b",
     re.IGNORECASE,
 )
-_MARKERS: Final = (b"<?xml", b"<Error>")
+_MARKERS = re.compile(rb"<(?:\?xml|Error>)")
 _PRINTABLE: Final = bytes(range(32, 127)) + b"\t\n\r"
 
 
+@lru_cache(maxsize=64)
 def is_binary(name: str) -> bool:
     """Whether a file of this name holds data in which text has no place."""
     suffix = suffix_of(name)
@@ -160,13 +162,8 @@ def _first(data: bytes, offset: int, *, needs_word: bool) -> tuple[Evidence, ...
 
 
 def _hits(data: bytes) -> list[int]:
-    hits = []
-    for marker in _MARKERS:
-        at = data.find(marker)
-        while at >= 0:
-            hits.append(at)
-            at = data.find(marker, at + 1)
-    return sorted(hits)
+    # One pass for both markers: two calls of bytes.find take twice as long.
+    return [match.start() for match in _MARKERS.finditer(data)]
 
 
 def _is_error_text(data: bytes, at: int, *, needs_word: bool) -> bool:

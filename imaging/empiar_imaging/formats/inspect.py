@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from empiar_imaging.formats import compressed, error_body, mrc, tiff
-from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection
+from empiar_imaging.formats import compressed, dm, error_body, mrc, tiff
+from empiar_imaging.formats.evidence import Evidence, FileBytes, Inspection, NotAtHand, Readable, Stretches
+from empiar_imaging.formats.tiff_walk import MAGICS
+from empiar_imaging.formats.unpack import KINDS
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import suffix_of
 
-__all__ = ["Evidence", "Inspection", "inspect"]
+__all__ = ["Evidence", "Inspection", "inspect", "peek"]
+
+#: Suffixes that are used for images of several formats (gain references of Falcon cameras are TIFF).
+UNSETTLED: Final = frozenset({".gain"})
+_IMAGES: Final = mrc.SUFFIXES | tiff.SUFFIXES | dm.SUFFIXES | UNSETTLED
 
 
 def inspect(file: Path | int, *, name: str, size: int) -> Inspection:
@@ -32,17 +39,66 @@ def inspect(file: Path | int, *, name: str, size: int) -> Inspection:
         os.close(fd)
 
 
+def can_peek(name: str) -> bool:
+    """Whether a file of this name is of a kind whose first bytes tell facts of an image."""
+    suffix = suffix_of(name)
+    head, _, compressor = suffix.rpartition(".")
+    return (head if f".{compressor}" in KINDS else suffix) in _IMAGES
+
+
+def peek(data: Stretches, *, name: str) -> Inspection:
+    """The facts and findings that the stretches at hand of a file called `name` allow for.
+
+    `lacking` names the next bytes that would tell more; what could not be made sure of is None.
+    """
+    suffix = suffix_of(name)
+    try:
+        error = error_body.whole_body(data.read(0, min(data.size, error_body.WINDOW_BYTES * 8)), name=name)
+        if error is not None:
+            return _with_problems(Inspection(None, (error,)), suffix)
+        return _with_problems(_peek(data, name, suffix), suffix)
+    except NotAtHand as missing:
+        return Inspection(None, (), missing.stretch)
+
+
+def _peek(data: Stretches, name: str, suffix: str) -> Inspection:
+    if f".{suffix.rpartition('.')[2]}" in KINDS:
+        return compressed.peek_inside(data, name=name)
+    magic = data.read(0, 4)
+    if suffix in tiff.SUFFIXES or (magic in MAGICS and suffix in UNSETTLED):
+        found = tiff.peek_tiff(data, format_name="eer" if suffix == ".eer" else "tiff")
+    elif suffix in mrc.SUFFIXES:
+        found = mrc.inspect_mrc(data)
+    elif suffix in dm.SUFFIXES:
+        return dm.inspect_dm(data)
+    else:
+        return Inspection(None)
+    if found.facts is None and magic in MAGICS:
+        actual = tiff.peek_tiff(data)
+    elif found.facts is None and suffix in tiff.SUFFIXES and _stamped(data):
+        actual = mrc.inspect_mrc(data)
+    else:
+        return found
+    return Inspection(actual.facts, found.evidence + actual.evidence, actual.lacking)
+
+
+def _stamped(data: Readable) -> bool:
+    header = mrc.parse_header(data.read(0, mrc.HEADER_BYTES), size=data.size)
+    return header is not None and header.map_stamp
+
+
 def _inspect(data: FileBytes, name: str) -> Inspection:
     suffix = suffix_of(name)
     if data.size == 0:
         empty = (Evidence("file.empty", "0 bytes", 0, 0),) if error_body.is_binary(name) else ()
         return _with_problems(Inspection(None, empty), suffix)
+    data = FileBytes(data.fd, data.size, data.read(0, error_body.EDGE_BYTES))
     errors = error_body.in_edges(data, name=name)
     if errors and errors[0].start == 0:
         # Nothing that a format check could add: there is no such file, there is a message.
         return _with_problems(Inspection(None, errors), suffix)
     found = _by_suffix(data, name, suffix)
-    return _with_problems(Inspection(found.facts, found.evidence + errors), suffix)
+    return _with_problems(Inspection(found.facts, found.evidence + errors) if errors else found, suffix)
 
 
 def _by_suffix(data: FileBytes, name: str, suffix: str) -> Inspection:
@@ -50,6 +106,10 @@ def _by_suffix(data: FileBytes, name: str, suffix: str) -> Inspection:
         found = mrc.inspect_mrc(data)
     elif suffix in tiff.SUFFIXES:
         found = tiff.inspect_tiff(data, format_name="eer" if suffix == ".eer" else "tiff")
+    elif suffix in dm.SUFFIXES:
+        found = dm.inspect_dm(data)
+    elif suffix in UNSETTLED:
+        return _by_magic(data, name) or Inspection(None)
     else:
         return _container(data, name, f".{suffix.rpartition('.')[2]}") or Inspection(None)
     if found.facts is None:
@@ -61,12 +121,14 @@ def _by_suffix(data: FileBytes, name: str, suffix: str) -> Inspection:
 
 def _container(data: FileBytes, name: str, kind: str) -> Inspection | None:
     match kind:
-        case ".gz" | ".tgz":
+        case ".gz":
+            return _with_content(compressed.inspect_gzip(data, name=name), data, name)
+        case ".tgz":
             return compressed.inspect_gzip(data, name=name)
         case ".bz2":
-            return compressed.inspect_bzip2(data)
+            return _with_content(compressed.inspect_bzip2(data), data, name)
         case ".zst":
-            return compressed.inspect_zstd(data)
+            return _with_content(compressed.inspect_zstd(data), data, name)
         case ".xz":
             return compressed.inspect_xz(data)
         case ".zip":
@@ -74,12 +136,25 @@ def _container(data: FileBytes, name: str, kind: str) -> Inspection | None:
     return None
 
 
+def _with_content(found: Inspection, data: FileBytes, name: str) -> Inspection:
+    """What was found of the compressed file, with the facts of the image in it."""
+    if any(item.code.endswith(".bad_header") for item in found.evidence) or not _names_content(name):
+        return found
+    inside = compressed.peek_inside(data, name=name)
+    # What is inside of a file that is cut has been cut too.
+    return Inspection(inside.facts or found.facts, found.evidence or inside.evidence)
+
+
+def _names_content(name: str) -> bool:
+    """Whether the name ends with the suffix of a compressor, so that what is before it names the content."""
+    return f".{suffix_of(name).rpartition('.')[2]}" in KINDS
+
+
 def _by_magic(data: FileBytes, name: str) -> Inspection | None:
     head = data.read(0, mrc.HEADER_BYTES)
-    if head[:4] in tiff.MAGICS:
+    if head[:4] in MAGICS:
         return tiff.inspect_tiff(data)
-    header = mrc.parse_header(head, size=data.size)
-    if header is not None and header.map_stamp:
+    if _stamped(data):
         return mrc.inspect_mrc(data)
     magics = {
         b"\x1f\x8b\x08": ".gz",
@@ -96,8 +171,8 @@ def _by_magic(data: FileBytes, name: str) -> Inspection | None:
 
 def _with_problems(found: Inspection, suffix: str) -> Inspection:
     """The finding codes stand in the facts too, each once, because that is what the catalogue keeps."""
-    codes = tuple(dict.fromkeys(item.code for item in found.evidence))
-    if found.facts is None and not codes:
+    if not found.evidence:
         return found
+    codes = tuple(dict.fromkeys(item.code for item in found.evidence))
     facts = found.facts or ImageFacts(suffix.lstrip(".") or "unknown")
-    return Inspection(replace(facts, problems=codes), found.evidence)
+    return Inspection(replace(facts, problems=codes), found.evidence, found.lacking)

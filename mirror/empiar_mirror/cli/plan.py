@@ -78,6 +78,7 @@ def _lines(plan: Plan, *, explain: bool) -> Iterator[str]:
                 f" ({format_bytes(entry.bytes_partial)} of them in staging);"
                 f" {entry.files_here:,} here, {format_bytes(entry.bytes_here)}; {entry.files_failed:,} failed"
             )
+            yield from (f"  {family}" for family in entry.families)
     here = sum(entry.bytes_here for entry in plan.entries)
     yield (
         f"{count(len(plan.entries), 'entry', 'entries')}: {count(plan.files, 'file')} to move by {plan.channel}, "

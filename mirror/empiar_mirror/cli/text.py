@@ -9,6 +9,7 @@ from empiar_schema.sizes import format_bytes
 
 if TYPE_CHECKING:
     from empiar_mirror.app import SyncReport
+    from empiar_mirror.probe import ProbeReport
     from empiar_mirror.reports import FailedFile
 
 #: So many failed files are named; `--json` names all.
@@ -54,6 +55,18 @@ class Crawled(Protocol):
     """What of a crawl's report is told; the crawler's own class is none of the command line's business."""
 
     @property
+    def entries(self) -> int:
+        """How many entries' metadata were read."""
+
+    @property
+    def listed(self) -> int:
+        """How many entries' files were listed."""
+
+    @property
+    def unchanged(self) -> int:
+        """How many were found as they were."""
+
+    @property
     def failed(self) -> dict[int, str]:
         """Entries that could not be crawled, and why."""
 
@@ -80,6 +93,14 @@ def crawl_failures(report: Crawled) -> Iterator[str]:
         yield f"{count(report.absent, 'entry', 'entries')} not served by the archive"
     if report.stopped:
         yield f"the crawl ended early: {report.stopped}; the rest stays due"
+
+
+def probe_report(report: ProbeReport) -> Iterator[str]:
+    """What a look at headers brought."""
+    families = count(report.families, "family of images", "families of images")
+    yield f"{families}, {report.probed:,} looked at, {format_bytes(report.bytes_read)} read"
+    for path, reason in sorted(report.failed.items())[:NAMED]:
+        yield f"  {path} could not be looked at: {reason}"
 
 
 def sync_report(report: SyncReport) -> Iterator[str]:
