@@ -31,6 +31,7 @@ from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import FailedFile, RecoveryReport, TransferReport, VerifyReport
+from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
 from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Transport
@@ -199,8 +200,19 @@ class Mirror:
                 clock=self.clock,
             )
             stack.push_async_callback(sources.aclose)
-            crawler = Crawler(self.catalogue, crawl, sources, observer=self.observer, clock=self.clock)
-            return await self._unless_stopped(crawler.crawl(ids, full=full))
+            crawler = Crawler(
+                self.catalogue,
+                crawl,
+                sources,
+                roles=self.settings.role,
+                observer=self.observer,
+                clock=self.clock,
+            )
+            report = await self._unless_stopped(crawler.crawl(ids, full=full))
+        changed = functools.partial(entries_to_renew, stated=self.settings.role)
+        for empiar_id in await self.catalogue.read(changed):
+            await in_thread(self._threads, self._renew_roles, empiar_id)
+        return report
 
     async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
         """Cancels `work` when the mirror is stopped; what it has recorded by then stands."""
@@ -334,8 +346,9 @@ class Mirror:
         )
 
     async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
-        """Manifests and layouts follow what is here."""
+        """Roles, manifests and layouts follow what is here."""
         for empiar_id in ids:
+            await in_thread(self._threads, self._renew_roles, empiar_id)
             await in_thread(self._threads, self._write_manifests, empiar_id)
         arranged: dict[str, int] = {}
         for empiar_id in ids:
@@ -343,6 +356,9 @@ class Mirror:
                 report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
                 arranged[view] = arranged.get(view, 0) + report.linked + report.kept
         return arranged
+
+    def _renew_roles(self, empiar_id: int) -> None:
+        renew_roles(self.catalogue, empiar_id, self.settings.role)
 
     def _write_manifests(self, empiar_id: int) -> None:
         with self.catalogue.reader() as conn:
@@ -353,7 +369,7 @@ class Mirror:
     async def arrange(
         self, ids: Sequence[int] | None, *, view: str | None = None, rebuild: bool = False
     ) -> dict[int, dict[str, ArrangeReport]]:
-        """The standard layouts of these entries (all that have files here, if None) follow the catalogue.
+        """The standard layouts of these entries (all that have files here, if None) follow the catalogue, and its roles the configuration.
 
         Raises:
             ConfigFault: no such view is declared.
@@ -369,6 +385,7 @@ class Mirror:
         for empiar_id in await self._ids(ids):
             if self._stopped:
                 break
+            await in_thread(self._threads, self._renew_roles, empiar_id)
             reports[empiar_id] = {
                 name: await in_thread(self._threads, self._arrange, empiar_id, name, rebuild=rebuild)
                 for name in views

@@ -36,7 +36,7 @@ def test_all_of_cryoppp_is_told_apart_by_name_alone(samples: Path) -> None:
     right: Counter[str] = Counter()
     for entry, folder, chosen in cryoppp_folders(samples):
         judged = classify([], folder, [ListedFile(name, None, False, None, 1) for _, name in chosen])
-        for (truth, name), (role, _) in zip(chosen, judged, strict=True):
+        for (truth, name), (role, _, _) in zip(chosen, judged, strict=True):
             if role in ({Role.GAIN} if truth == "gain" else IMAGES):
                 right[truth] += 1
             else:
@@ -49,7 +49,9 @@ def test_deposited_movies_are_not_taken_for_micrographs(samples: Path) -> None:
     for entry, folder, chosen in cryoppp_folders(samples):
         names = [name for truth, name in chosen if truth == "micrograph"]
         judged = classify([], folder, [ListedFile(name, None, False, None, 1) for _, name in chosen])
-        found = {role for (role, _), (truth, _) in zip(judged, chosen, strict=True) if truth == "micrograph"}
+        found = {
+            role for (role, _, _), (truth, _) in zip(judged, chosen, strict=True) if truth == "micrograph"
+        }
         # CryoPPP's TIFF entries were deposited as movies, its MRC ones as sums.
         expected = Role.MOVIE if names and suffix_of(names[0]) == ".tif" else Role.MICROGRAPH
         assert found <= {expected}, entry
@@ -88,5 +90,5 @@ def listing(samples: Path, name: str) -> dict[str, list[ListedFile]]:
 def test_whole_listings_are_understood(samples: Path, name: str, expected: dict[str, int]) -> None:
     found: Counter[str] = Counter()
     for folder, files in listing(samples, name).items():
-        found.update(role.value for role, _ in classify([], folder, files))
+        found.update(judged.role.value for judged in classify([], folder, files))
     assert found == expected

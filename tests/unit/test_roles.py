@@ -19,7 +19,7 @@ def listed(name: str, size: int | None = 1_000_000) -> ListedFile:
 
 
 def roles(directory: str, names: Sequence[str], *imagesets: ImageSet) -> list[Role]:
-    return [role for role, _ in classify(imagesets, directory, [listed(name) for name in names])]
+    return [judged.role for judged in classify(imagesets, directory, [listed(name) for name in names])]
 
 
 def imageset(directory: str, category: str, data_format: str = "MRC", position: int = 0) -> ImageSet:
@@ -110,8 +110,8 @@ def test_aligned_sum_beside_its_movie_is_no_reference() -> None:
 def test_small_stranger_among_equal_movies_is_their_reference() -> None:
     movies = [listed(f"movie_{n}.mrc", 4_000_000_000) for n in range(100)]
     found = classify([], "data", [*movies, listed("ref K2 camera.mrc", 60_000_000)])
-    assert found[-1][0] is Role.GAIN
-    assert {role for role, _ in found[:-1]} == {Role.MOVIE}
+    assert found[-1].role is Role.GAIN
+    assert {judged.role for judged in found[:-1]} == {Role.MOVIE}
 
 
 def test_category_of_the_nearest_image_set_decides_where_names_say_nothing() -> None:
@@ -173,4 +173,4 @@ def test_any_names_at_all_get_one_role_each_with_a_confidence(
 ) -> None:
     found = classify([], directory, [listed(name, size) for name in names])
     assert len(found) == len(names)
-    assert all(0 < confidence <= 1 for _, confidence in found)
+    assert all(0 < confidence <= 1 for _, confidence, _ in found)
