@@ -17,9 +17,9 @@ def _word(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![a-z])(?:{pattern})(?![a-z])")
 
 
-#: What only detector references are called: SerialEM (CountRef, CountCDSRef, SuperRef), EPU (GainReference), Leginon and Appion (norm).
+#: What only detector references are called: SerialEM (CountRef, CountCDSRef, SuperRef), EPU (GainReference), Leginon and Appion (norm after the camera's size or host).
 REFERENCE: Final = _word(
-    r"gain[ _.-]?(?:refs?|references?)|(?:count|super)[ _]?(?:cds)?[ _]?ref|cds[ _]?ref|norm[ _-]amibox"
+    r"gain[ _.-]?(?:refs?|references?)|(?:count|super)[ _]?(?:cds)?[ _]?ref|cds[ _]?ref|norm[ _-]amibox|0x0[ _-]norm"
 )
 #: Words of references that a sample may bear as well.
 GAIN: Final = _word(r"gains?|gain[ _.-]?(?:images?|maps?|files?)|flat[ _-]?fields?")
@@ -27,7 +27,7 @@ GAIN: Final = _word(r"gains?|gain[ _.-]?(?:images?|maps?|files?)|flat[ _-]?field
 MAYBE_GAIN: Final = _word(r"norms?|darks?|dark[ _]?ref(?:erence)?|flats?|bright|refs?|references?")
 #: Images to which a reference was applied, or was not: images all the same. And what gain means in biology.
 NO_REFERENCE: Final = re.compile(
-    r"(?:gain|flat|dark)(?:[ _-]?ref(?:erence)?)?[ _-]?(?:corr|norm|appl|mult)|(?:un|no|non|without|wo)[ _-]?gain"
+    r"(?:gain|flat|dark)(?:[ _-]?ref(?:erence)?)?[ _-]?(?:corr(?:ected)?(?![a-z])|normali|appl|mult)|(?:un|no|non|without|wo)[ _-]?gain"
     r"|gain[ _-]?of[ _-]?func|gain[ _-]?domain|weight[ _-]?gain"
 )
 DEFECTS: Final = _word(

@@ -207,7 +207,8 @@ def _reference_by_name(shape: Shape, folder: _Folder, crowd: Judgement | None) -
     if shape.maybe_gain and (folder.holds_gains or folder.maybe_gains <= folder.few):
         crowded = others > 3 * folder.maybe_gains
         movies = crowd is not None and (crowd.role is Role.MOVIE or crowd.reason is _Why.SUFFIX_ALONE)
-        if folder.holds_gains or (crowded and movies):
+        stranger = folder.crowd[shape.suffix] <= min(FEW_FILES, others // 4)
+        if folder.holds_gains or (crowded and (movies or stranger)):
             return Judgement(Role.GAIN, 0.9 if folder.holds_gains else 0.7, _Why.GAIN_WORD)
     if folder.holds_gains and others <= FEW_FILES:
         return Judgement(Role.GAIN, 0.9, _Why.GAIN_FOLDER)

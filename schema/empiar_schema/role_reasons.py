@@ -61,7 +61,7 @@ _R = RoleReason
 RULES: Final[dict[RoleReason, str]] = {
     _R.OVERRIDE: "A table `[[role]]` of your configuration says so. Nothing overturns it.",
     _R.GAIN_NAME: "The name holds what detectors and their programs call a gain reference: `CountRef`, `SuperRef`, `GainRef`, or `gain` where few files of a folder bear it. Images that were gain-corrected, and words such as `gain_of_function`, do not count.",
-    _R.GAIN_WORD: "The name holds `norm`, `dark`, `flat` or `ref`, few files of the folder do, and the others are movies, or nothing says that they are not.",
+    _R.GAIN_WORD: "The name holds `norm`, `dark`, `flat` or `ref`, few files of the folder do, and the others are movies, or nothing says that they are not, or it is of another format.",
     _R.GAIN_FOLDER: "The folder is called after gain references.",
     _R.DEFECTS_NAME: "The name speaks of defects, or of dead, bad or hot pixels.",
     _R.NAME: "Words in the file's name, such as `SumCorr`, `fractions`, `particles`, `segmentation`.",
