@@ -42,9 +42,10 @@ BORROWED: Final = 0.9
 _OPEN: Final = frozenset(
     {Role.MICROGRAPH, Role.MOVIE, Role.TILT_SERIES, Role.GAIN, Role.PARTICLE_STACK, Role.VOLUME}
 )
-_NAMELESS: Final = frozenset(
-    {_Why.SUFFIX_ALONE, _Why.FOLDER, _Why.IMAGE_SET, _Why.BESIDE_GAIN, _Why.LARGE, _Why.NOTHING_KNOWN}
-)
+#: Nobody said what these are.
+_UNNAMED: Final = frozenset({_Why.SUFFIX_ALONE, _Why.LARGE, _Why.NOTHING_KNOWN})
+#: Somebody may have said so of the folder, but not of the file.
+_NAMELESS: Final = _UNNAMED | {_Why.FOLDER, _Why.IMAGE_SET, _Why.BESIDE_GAIN}
 _GUESSED_REFERENCE: Final = frozenset({_Why.GAIN_WORD, _Why.OTHER_FORMAT, _Why.SMALLER})
 
 
@@ -58,24 +59,23 @@ class _Neighbours:
     #: The most common frame of the movies, and of the single frames.
     movie_frame: _Frame | None
     single_frame: _Frame | None
+    #: Names of the movies up to the first dot, where single frames are the exception.
     movie_stems: frozenset[str]
-
-    @property
-    def among_movies(self) -> bool:
-        """Whether single frames are the exception here."""
-        return self.movies >= CROWD and self.singles <= max(FEW_FILES, self.movies * FEW_SHARE)
+    #: Whether single frames are the exception here.
+    among_movies: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One file's header, and what it is to be compared with."""
+    """What one header says of files of one family, and whether it is their own or lent by others of the family."""
 
     facts: ImageFacts
     width: int
     height: int
     frames: int
     family: Family
-    stem: str
+    own: bool
+    places: Sequence[int]
 
     @property
     def frame(self) -> _Frame:
@@ -89,9 +89,8 @@ class _Look:
     def boxes(self) -> bool:
         """Whether the frames are of the size of boxes around particles."""
         side = self.width
-        return side == self.height and (
-            side <= SMALL_BOX or (side <= LARGE_BOX and self.frames > TOMOGRAM_SECTIONS)
-        )
+        many = self.frames > TOMOGRAM_SECTIONS
+        return side == self.height and (side <= SMALL_BOX or (side <= LARGE_BOX and many))
 
     @property
     def cube(self) -> bool:
@@ -107,21 +106,30 @@ def refine(
     ones, or probed ones.
     """
     result = list(judged)
-    looks = _looks(files, facts) if facts else {}
+    looks = _looks(files, facts) if facts else []
     if not looks:
         return result
-    neighbours = _neighbours(judged, looks)
-    known: dict[Judgement, Judgement] = {}
-    for place, (look, own) in looks.items():
-        before = judged[place]
-        if before.certain or not _is_open(before, look.facts):
-            continue
-        settled = _settle(before, look, neighbours)
-        if not own and settled.confidence > BORROWED:
-            settled = settled._replace(confidence=max(BORROWED, before.confidence))
-        # One object for all files of one judgement: there may be a million.
-        result[place] = known.setdefault(settled, settled)
+    neighbours = _neighbours(files, judged, looks)
+    for look in looks:
+        # Thousands of files have a few headers and a few judgements: each pair is settled once.
+        settled: dict[tuple[Judgement, bool], Judgement] = {}
+        for place in look.places:
+            before = judged[place]
+            is_sum = bool(neighbours.movie_stems) and stem_of(files[place].name) in neighbours.movie_stems
+            after = settled.get((before, is_sum))
+            if after is None:
+                after = settled[before, is_sum] = _settled(before, look, neighbours, is_sum=is_sum)
+            result[place] = after
     return result
+
+
+def _settled(before: Judgement, look: _Look, neighbours: _Neighbours, *, is_sum: bool) -> Judgement:
+    if before.certain or not _is_open(before, look.facts):
+        return before
+    after = _settle(before, look, neighbours, is_sum=is_sum)
+    if not look.own and after.confidence > BORROWED:
+        return after._replace(confidence=max(BORROWED, before.confidence))
+    return after
 
 
 def _is_open(judged: Judgement, facts: ImageFacts) -> bool:
@@ -129,59 +137,75 @@ def _is_open(judged: Judgement, facts: ImageFacts) -> bool:
     return judged.role in _OPEN or nothing_known
 
 
-def _looks(files: Sequence[ListedFile], facts: Mapping[int, ImageFacts]) -> dict[int, tuple[_Look, bool]]:
-    """By place: the header's facts, and whether they are the file's own or its family's."""
-    looks: dict[int, tuple[_Look, bool]] = {}
+def _looks(files: Sequence[ListedFile], facts: Mapping[int, ImageFacts]) -> list[_Look]:
+    """All files with a header, and those to which others of their family lend one, by header."""
+    looks: list[_Look] = []
     for family in families_of(files):
-        own = {place: facts[place] for place in family.members if place in facts and _is_whole(facts[place])}
-        several = {(known.frames or 1) > 1 for known in own.values()}
-        lent = next(iter(own.values())) if len(several) == 1 and family.shape.image else None
+        own: dict[ImageFacts, list[int]] = {}
+        without: list[int] = []
         for place in family.members:
-            if (known := own.get(place, lent)) is not None:
-                stem = stem_of(files[place].name)
-                look = _Look(known, known.width or 0, known.height or 0, known.frames or 1, family, stem)
-                looks[place] = look, place in own
+            if (known := facts.get(place)) is not None and _is_whole(known):
+                own.setdefault(known, []).append(place)
+            else:
+                without.append(place)
+        looks += [_look(known, family, places, own=True) for known, places in own.items()]
+        if family.shape.image and without and len({(known.frames or 1) > 1 for known in own}) == 1:
+            lent = max(own, key=lambda known: len(own[known]))
+            looks.append(_look(lent, family, without, own=False))
     return looks
 
 
+def _look(facts: ImageFacts, family: Family, places: Sequence[int], *, own: bool) -> _Look:
+    return _Look(facts, facts.width or 0, facts.height or 0, facts.frames or 1, family, own, places)
+
+
 def _is_whole(facts: ImageFacts) -> bool:
-    return all(number is not None and number > 0 for number in (facts.width, facts.height, facts.frames))
+    return (
+        bool(facts.width and facts.height and facts.frames)
+        and min(facts.width or 0, facts.height or 0, facts.frames or 0) > 0
+    )
 
 
-def _neighbours(judged: Sequence[Judgement], looks: Mapping[int, tuple[_Look, bool]]) -> _Neighbours:
-    images = [
-        look for place, (look, _) in looks.items() if look.large and judged[place].role is not Role.VOLUME
-    ]
-    movies = [look for look in images if look.frames > 1]
-    singles = [look for look in images if look.frames == 1]
+def _neighbours(
+    files: Sequence[ListedFile], judged: Sequence[Judgement], looks: Sequence[_Look]
+) -> _Neighbours:
+    movies: Counter[_Frame] = Counter()
+    singles: Counter[_Frame] = Counter()
+    stems: list[_Look] = []
+    for look in looks:
+        if look.large and judged[look.places[0]].role is not Role.VOLUME:
+            (movies if look.frames > 1 else singles)[look.frame] += len(look.places)
+            stems += [look] if look.frames > 1 else []
+    among_movies = movies.total() >= CROWD and singles.total() <= max(FEW_FILES, movies.total() * FEW_SHARE)
+    named = (files[place].name for look in stems for place in look.places)
     return _Neighbours(
-        movies=len(movies),
-        singles=len(singles),
+        movies=movies.total(),
+        singles=singles.total(),
+        among_movies=among_movies,
         movie_frame=_most_common(movies),
         single_frame=_most_common(singles),
-        movie_stems=frozenset(look.stem for look in movies),
+        movie_stems=frozenset(stem_of(name) for name in named) if among_movies and singles else frozenset(),
     )
 
 
-def _most_common(looks: Sequence[_Look]) -> _Frame | None:
+def _most_common(frames: Counter[_Frame]) -> _Frame | None:
     """The frame that nearly all of a crowd share; None where there is no crowd, or no such frame."""
-    frames = Counter(look.frame for look in looks)
-    if len(looks) < CROWD:
+    total = frames.total()
+    if total < CROWD:
         return None
-    frame, count = frames.most_common(1)[0]
-    return (
-        frame
-        if count >= len(looks) - max(FEW_FILES, len(looks) * FEW_SHARE) and count * 2 > len(looks)
-        else None
-    )
+    ((frame, count),) = frames.most_common(1)
+    exceptions = max(FEW_FILES, total * FEW_SHARE)
+    return frame if count >= total - exceptions and count * 2 > total else None
 
 
-def _settle(judged: Judgement, look: _Look, neighbours: _Neighbours) -> Judgement:
+def _settle(judged: Judgement, look: _Look, neighbours: _Neighbours, *, is_sum: bool) -> Judgement:
     if look.frames > 1:
         return _several(judged, look)
     match judged.role:
         case Role.GAIN:
             return _single_reference(judged, look, neighbours)
+        case Role.MICROGRAPH | Role.MOVIE | Role.OTHER if is_sum:
+            return Judgement(Role.MICROGRAPH, 0.95, _Why.SUM_OF_MOVIE)
         case Role.MICROGRAPH | Role.MOVIE | Role.OTHER:
             return _single_image(judged, look, neighbours)
         case Role.PARTICLE_STACK if look.large:
@@ -213,9 +237,11 @@ def _several(judged: Judgement, look: _Look) -> Judgement:
         return judged if tilts else Judgement(Role.MOVIE, 0.8, _Why.SEVERAL_FRAMES)
     if look.cube:
         return Judgement(Role.VOLUME, 0.95, _Why.CUBE)
-    if look.boxes:
+    if look.boxes and (
+        judged.reason in _UNNAMED or (role is not Role.MOVIE and look.frames > TOMOGRAM_SECTIONS)
+    ):
         return Judgement(Role.PARTICLE_STACK, 0.9, _Why.SMALL_BOXES)
-    if _is_volume(look) and not (role is Role.MOVIE and judged.confidence >= 0.85):
+    if _is_volume(look) and (role is not Role.MOVIE or judged.reason in _UNNAMED):
         return Judgement(Role.VOLUME, 0.75, _Why.MANY_SECTIONS)
     return Judgement(Role.MOVIE, 0.97, _Why.SEVERAL_FRAMES)
 
@@ -252,8 +278,6 @@ def _same_detector(frame: _Frame, other: _Frame) -> bool:
 def _single_image(judged: Judgement, look: _Look, neighbours: _Neighbours) -> Judgement:
     """What holds for one frame whose name says image, or nothing."""
     if neighbours.among_movies:
-        if look.stem in neighbours.movie_stems:
-            return Judgement(Role.MICROGRAPH, 0.95, _Why.SUM_OF_MOVIE)
         nameless = judged.reason in _NAMELESS or judged.role is Role.MOVIE
         if nameless and look.large:
             differs = neighbours.movie_frame is not None and look.frame != neighbours.movie_frame

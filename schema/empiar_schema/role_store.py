@@ -95,13 +95,18 @@ def has_facts(conn: sqlite3.Connection, empiar_id: int) -> bool:
 def _facts(conn: sqlite3.Connection, directory_id: int, ids: Sequence[int]) -> dict[int, ImageFacts]:
     places = {file_id: place for place, file_id in enumerate(ids)}
     facts: dict[int, ImageFacts] = {}
+    # One object for all files of equal headers, of which a folder has few.
+    known: dict[tuple[object, ...], ImageFacts] = {}
     for table in ("probe", "image"):  # what arrived is the better witness, and overwrites
-        rows = conn.execute(_FACTS.format(table=table), (directory_id, ids[0], ids[-1]))
-        for file_id, name, width, height, frames, mode, pixel_size, extended in rows:
-            if file_id in places:
-                facts[places[file_id]] = ImageFacts(
+        for row in conn.execute(_FACTS.format(table=table), (directory_id, ids[0], ids[-1])):
+            said = tuple(row[1:])
+            if (found := known.get(said)) is None:
+                name, width, height, frames, mode, pixel_size, extended = said
+                found = known[said] = ImageFacts(
                     name, width, height, frames, mode, pixel_size, extended_header=extended
                 )
+            if (place := places.get(row[0])) is not None:
+                facts[place] = found
     return facts
 
 
