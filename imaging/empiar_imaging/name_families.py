@@ -18,6 +18,8 @@ from empiar_schema.paths import suffix_of
 _DIGITS: Final = re.compile(r"\d+")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _COMPRESSORS: Final = frozenset({"gz", "bz2", "zst", "xz"})
+#: What may stand before the suffix and belongs to it: ``x.frames.tif``, ``x.mrc.mdoc``.
+_INNER: Final = frozenset({"frames", "movie", "mrc", "mrcs", "tif", "tiff", "eer", "st"})
 _OTHER_IMAGES: Final = frozenset({".eer", ".st", ".ali", ".rec", ".map", ".ccp4"})
 
 
@@ -88,8 +90,10 @@ def base_suffix(name: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """The name up to its first dot: what a movie, its sum and its notes have in common."""
-    return name.partition(".")[0]
+    """The name without its suffixes: what a movie, its sum and its notes have in common. Other dots in names stay."""
+    stem = name[: len(name) - len(suffix_of(name))]
+    head, _, last = stem.rpartition(".")
+    return head if head and last.lower() in _INNER else stem
 
 
 def _uncompressed(suffix: str) -> str:

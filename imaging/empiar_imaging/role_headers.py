@@ -59,7 +59,7 @@ class _Neighbours:
     #: The most common frame of the movies, and of the single frames.
     movie_frame: _Frame | None
     single_frame: _Frame | None
-    #: Names of the movies up to the first dot, where single frames are the exception.
+    #: Names of the movies without suffixes, where single frames are the exception.
     movie_stems: frozenset[str]
     #: Whether single frames are the exception here.
     among_movies: bool
