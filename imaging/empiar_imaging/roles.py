@@ -201,9 +201,10 @@ def _reference_by_name(shape: Shape, folder: _Folder, crowd: Judgement | None) -
     if shape.reference and (folder.holds_gains or folder.references <= max(MANY_REFERENCES, others)):
         return Judgement(Role.GAIN, 0.97, _Why.GAIN_NAME)
     if shape.gain and (folder.holds_gains or folder.gains <= folder.few):
-        alone = not folder.holds_gains and others < folder.gains
-        if not (alone and folder.gains > 2):
-            return Judgement(Role.GAIN, 0.8 if alone else 0.93, _Why.GAIN_NAME)
+        if folder.holds_gains or others >= folder.gains:
+            return Judgement(Role.GAIN, 0.93, _Why.GAIN_NAME)
+        # Nothing here to apply it to: a few may belong to movies in other folders, or gain means something else.
+        return Judgement(Role.GAIN, 0.8 if folder.gains <= 2 else 0.65, _Why.GAIN_NAME)
     if shape.maybe_gain and (folder.holds_gains or folder.maybe_gains <= folder.few):
         crowded = others > 3 * folder.maybe_gains
         movies = crowd is not None and (crowd.role is Role.MOVIE or crowd.reason is _Why.SUFFIX_ALONE)

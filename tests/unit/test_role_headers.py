@@ -157,6 +157,12 @@ def test_a_guess_by_format_becomes_certain_where_the_header_fits_the_movies() ->
     assert found[-1] == (R.GAIN, 0.95, RoleReason.OTHER_FORMAT)
 
 
+def test_a_guess_by_format_stays_a_guess_where_the_header_fits_no_detector() -> None:
+    movies = many("a_{}.tif", image(40, kind="tiff"))
+    found = judged({**movies, "x.dm4": image(1, (2000, 1000), "float32", "dm4")})
+    assert found[-1] == (R.GAIN, 0.8, RoleReason.OTHER_FORMAT)
+
+
 def test_a_guess_by_size_is_given_up_where_the_header_shows_a_movie() -> None:
     files = [*(listed(f"movie_{n}.mrc", 4_000_000_000) for n in range(60)), listed("K2.mrc", 60_000_000)]
     facts = dict.fromkeys(range(60), image(40)) | {60: image(3)}

@@ -159,6 +159,28 @@ def test_words_that_hold_gain_and_mean_something_else_are_no_references(names: S
     assert Role.GAIN not in roles("data", names)
 
 
+def test_gains_without_images_beside_them_are_less_sure_the_more_they_are() -> None:
+    def sure(count: int) -> list[tuple[Role, float]]:
+        return [
+            (j.role, j.confidence)
+            for j in classify([], "data", [listed(f"gain_{n}.mrc") for n in range(count)])
+        ]
+
+    assert sure(1) == [(Role.GAIN, 0.8)]
+    assert sure(5) == [(Role.GAIN, 0.65)] * 5
+    assert {role for role, _ in sure(30)} == {Role.MICROGRAPH}
+
+
+def test_a_sum_among_movies_of_other_names_is_no_reference() -> None:
+    assert roles("data", [*TIFFS, "test_SumCorr.mrc"])[-1] is Role.MICROGRAPH
+
+
+def test_a_word_for_references_in_another_format_is_one_even_if_the_folder_says_micrographs() -> None:
+    found = roles("data/Micrographs", [*TIFFS, "norm_1.mrc"])
+    assert found[-1] is Role.GAIN
+    assert roles("data/Micrographs", [*MRCS, "norm_1.mrc"])[-1] is Role.MICROGRAPH
+
+
 def test_one_word_for_references_does_not_undo_what_names_of_sums_say() -> None:
     sums = [f"x_{n:03d}_SumCorr.mrc" for n in range(300)]
     assert roles("data", [*sums, "reference_cell.mrc"])[-1] is Role.MICROGRAPH
