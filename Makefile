@@ -31,6 +31,7 @@ docs: $(INSTALLED)  ## the generated parts of docs/
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m empiar_schema > docs/sql.new && mv docs/sql.new docs/sql.md
 	$(BIN)/python tests/journey/fault_table.py > docs/faults.new && mv docs/faults.new docs/faults.md
+	$(BIN)/python tests/role_measure.py
 
 constraints: $(INSTALLED)  ## constraints.txt from what is installed now
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude empiar-mirror; } > constraints.new

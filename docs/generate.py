@@ -13,6 +13,7 @@ from empiar_mirror.cli import COMMANDS, cli
 from empiar_mirror.observers import level_of
 from empiar_schema import events
 from empiar_schema.faults import ExitCode
+from empiar_schema.role_reasons import RULES
 from empiar_schema.settings_reference import reference_markdown
 from empiar_schema.states import MEANING
 
@@ -33,6 +34,9 @@ def page(name: str, text: str) -> str:
     """The page `name` with its generated parts as they are to be."""
     parts = {
         "configuration.md": {"keys": reference_markdown()},
+        "roles.md": {
+            "reasons": _table(("reason", "means"), ((reason.value, text) for reason, text in RULES.items())),
+        },
         "commands.md": {
             "exit codes": _table(("code", "meaning"), ((f"`{int(c)}`", EXIT_CODES[c]) for c in ExitCode)),
             "options": "\n".join(_options()),
@@ -77,6 +81,6 @@ def _events() -> Iterator[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    for name in ("configuration.md", "commands.md"):
+    for name in ("configuration.md", "commands.md", "roles.md"):
         path = DOCS / name
         path.write_text(page(name, path.read_text()))

@@ -19,6 +19,7 @@ from empiar_crawler.inspection import Refusals, inspect
 from empiar_crawler.outcome import ARCHIVE_FAULTS, CrawlReport, is_unreachable, reason
 from empiar_crawler.schedule import NEVER_FAILED, Failures
 from empiar_crawler.sources.base import ListingSource
+from empiar_imaging.role_overrides import Overrides
 from empiar_schema import crawl_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import CachedAnswer, ListingDiff
@@ -39,7 +40,7 @@ from empiar_schema.faults import (
     TransientFault,
     UnreachableFault,
 )
-from empiar_schema.settings import CrawlSettings
+from empiar_schema.settings import CrawlSettings, RoleOverride
 from empiar_schema.times import epoch
 
 #: A listing source that could not be reached is tried after the others for so long: where a firewall closes FTP,
@@ -84,11 +85,13 @@ class Crawler:
         settings: CrawlSettings,
         sources: CrawlSources,
         *,
+        roles: Sequence[RoleOverride] = (),
         observer: Observer = nobody,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalogue = catalogue
         self._settings = settings
+        self._roles = roles
         self._sources = sources
         self._observer = observer
         self._clock = clock
@@ -305,7 +308,10 @@ class Crawler:
         finally:
             # Idle FTP connections hold places of the host, and HTTPS of the same host would wait for them in vain.
             await source.aclose()
-        await inspect(self._catalogue, empiar_id, refusals, source=source.name, now=ended)
+        overrides = Overrides.of(empiar_id, self._roles)
+        await inspect(
+            self._catalogue, empiar_id, refusals, source=source.name, now=ended, overrides=overrides
+        )
         self._observer(_replaced(empiar_id, source.name, diff))
 
     async def _read_listing(

@@ -17,15 +17,18 @@ def _word(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![a-z])(?:{pattern})(?![a-z])")
 
 
-#: Detector references: SerialEM (CountRef, CountCDSRef, SuperRef), Leginon (norm), EPU and others (gain).
-GAIN: Final = _word(
-    r"gains?|gain[ _.-]?(?:refs?|references?|images?|maps?|files?)|(?:count|super)[ _]?(?:cds)?[ _]?ref|cds[ _]?ref|flat[ _-]?fields?"
+#: What only detector references are called: SerialEM (CountRef, CountCDSRef, SuperRef), EPU (GainReference), Leginon and Appion (norm after the camera's size or host).
+REFERENCE: Final = _word(
+    r"gain[ _.-]?(?:refs?|references?)|(?:count|super)[ _]?(?:cds)?[ _]?ref|cds[ _]?ref|norm[ _-]amibox|0x0[ _-]norm"
 )
+#: Words of references that a sample may bear as well.
+GAIN: Final = _word(r"gains?|gain[ _.-]?(?:images?|maps?|files?)|flat[ _-]?fields?")
 #: Words that mean a reference only where few files bear them.
 MAYBE_GAIN: Final = _word(r"norms?|darks?|dark[ _]?ref(?:erence)?|flats?|bright|refs?|references?")
-#: Images to which a reference was applied, or was not: images all the same.
-GAIN_APPLIED: Final = re.compile(
-    r"(?:gain|flat|dark)[ _-]?(?:corr|norm|appl)|(?:un|no|non|without|wo)[ _-]?gain"
+#: Images to which a reference was applied, or was not: images all the same. And what gain means in biology.
+NO_REFERENCE: Final = re.compile(
+    r"(?:gain|flat|dark)(?:[ _-]?ref(?:erence)?)?[ _-]?(?:corr(?:ected)?(?![a-z])|normali|appl|mult)|(?:un|no|non|without|wo)[ _-]?gain"
+    r"|gain[ _-]?of[ _-]?func|gain[ _-]?domain|weight[ _-]?gain"
 )
 DEFECTS: Final = _word(
     r"defects?|defect[ _-]?(?:maps?|files?|list)|dead[ _-]?pixels?|bad[ _-]?pixels?|hot[ _-]?pixels?"
@@ -97,6 +100,11 @@ PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", "
 FILMS: Final = frozenset({".avi", ".mp4", ".mov", ".mpg", ".mpeg", ".mkv", ".webm", ".wmv"})
 README: Final = _word(r"readme|licen[cs]e|manifest|checksums?|md0sums?|notes?")
 LEFTOVERS: Final = frozenset({"thumbs.db", ".ds_store", "desktop.ini"})
+
+#: Suffixes of tilt angles and of SerialEM's notes on a tilt series, which bear the series' name.
+TILT_ANGLES: Final = (".rawtlt", ".tlt", ".mrc.mdoc", ".st.mdoc", ".mrcs.mdoc")
+#: One image of a larger whole, numbered: a frame written to a file of its own.
+NUMBERED_FRAME: Final = re.compile(r"frames?[ _-]?0$")
 
 #: Image suffixes: what such a file is when nothing else speaks, and how loudly.
 IMAGES: Final[dict[str, tuple[tuple[Role, float], ...]]] = {

@@ -2,12 +2,11 @@
 
 No rule names an entry. The order of trust: what a name says for certain (``CountRef…``, ``.eer``), then the sum of
 weaker voices (words in name and folder, the image set's category, the suffix), then how a file differs from its
-neighbours: a lone ``.dm4`` among thousands of TIFF movies is their gain reference.
+neighbours: a lone ``.dm4`` among thousands of TIFF movies is their gain reference. What headers add: `role_headers`.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,35 +15,48 @@ from statistics import median_low
 from typing import Final
 
 from empiar_imaging import role_words as words
+from empiar_imaging.name_families import (
+    Family,
+    Shape,
+    base_suffix,
+    families_of,
+    is_image,
+    readable,
+    stem_of,
+)
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
-from empiar_schema.paths import suffix_of
+from empiar_schema.role_reasons import Judgement, RoleReason
 from empiar_schema.states import Role
 
-Judgement = tuple[Role, float]
+__all__ = [
+    "base_suffix",
+    "classify",
+    "is_image",
+    "nearest_imagesets",
+    "readable",
+    "role_of_category",
+    "suffixes_of",
+]
+
+_Voice = tuple[Role, float, RoleReason]
+_Why = RoleReason
 
 #: Of so many images in a folder, or of this share, a reference's name or format may be held by others.
 FEW_FILES: Final = 8
 FEW_SHARE: Final = 0.02
+#: Unmistakable references of one folder, at most, unless it has as many other images.
+MANY_REFERENCES: Final = 50
 #: Fewer images than this make no crowd to stand out from.
 CROWD: Final = 5
 #: A gain reference is one frame, so it is at most this share of a movie's size.
 SMALL_SHARE: Final = 0.4
+#: No detector's single frame is larger, bytes: K3 in super-resolution has 11,520 × 8,184 pixels of at most four bytes.
+LARGEST_FRAME: Final = 450_000_000
+#: Voices alone never make a role certain.
+LOUDEST: Final = 0.94
 
-_IMAGE_ROLES: Final = frozenset({Role.MICROGRAPH, Role.MOVIE, Role.TILT_SERIES})
-_DIGITS: Final = re.compile(r"\d+")
-_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What the name alone says; names that differ in digits only share it."""
-
-    #: Without the suffix of a compressor.
-    suffix: str
-    words: str
-    gain: bool
-    maybe_gain: bool
+_FRAMES: Final = frozenset({Role.MICROGRAPH, Role.MOVIE, Role.TILT_SERIES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,90 +73,60 @@ class _Folder:
     #: Image files by suffix, references by name left out.
     crowd: Counter[str]
     few: int
-    gain_names: int
-    maybe_gain_names: int
+    references: int
+    gains: int
+    maybe_gains: int
+    defects: int
 
 
-def readable(text: str) -> str:
-    """The text as `role_words` compares it."""
-    return _DIGITS.sub("0", _CAPITAL.sub("_", text)).lower()
-
-
-def classify(
-    imagesets: Sequence[ImageSet], directory: str, files: Sequence[ListedFile]
-) -> list[tuple[Role, float]]:
-    """The role of each file of `directory`, in their order, with a confidence between 0 and 1.
+def classify(imagesets: Sequence[ImageSet], directory: str, files: Sequence[ListedFile]) -> list[Judgement]:
+    """The role of each file of `directory`, in their order, with a confidence between 0 and 1 and the rule that decided.
 
     `files` are all files of the folder, or a large part of it: neighbours count.
     """
-    shapes = [_shape_of(file.name) for file in files]
-    folder = _folder(imagesets, directory, shapes)
-    judged = {shape: _judge(shape, folder) for shape in set(shapes)}
-    result = [judged[shape] for shape in shapes]
+    families = families_of(files)
+    folder = _folder(imagesets, directory, families)
+    crowd = _crowd(files, families, folder)
+    judged = [_judge(family, folder, files, crowd) for family in families]
+    result: list[Judgement] = [judged[0]] * len(files) if files else []
+    for family, judgement in zip(families, judged, strict=True):
+        for place in family.members:
+            result[place] = judgement
+    _find_tilt_series(files, families, folder, result)
     if folder.crowd.total() > CROWD:
-        _find_references(files, shapes, folder, result)
+        _find_references(files, families, folder, result)
     return result
-
-
-def _shape_of(name: str) -> _Shape:
-    suffix = suffix_of(name)
-    stem = name[: len(name) - len(suffix)] if suffix else name
-    return _shape(_DIGITS.sub("0", stem), _uncompressed(suffix))
-
-
-@lru_cache(maxsize=65_536)
-def _shape(stem: str, suffix: str) -> _Shape:
-    stem = readable(stem)
-    applied = words.GAIN_APPLIED.search(stem) is not None
-    return _Shape(
-        suffix=suffix,
-        words=stem,
-        gain=not applied and words.GAIN.search(stem) is not None,
-        maybe_gain=not applied and words.MAYBE_GAIN.search(stem) is not None,
-    )
-
-
-def base_suffix(name: str) -> str:
-    """The suffix in lower case, less the suffix of a compressor: ``.tiff`` for ``a.tiff.bz2``."""
-    return _uncompressed(suffix_of(name))
-
-
-def _uncompressed(suffix: str) -> str:
-    head, dot, _ = suffix[1:].partition(".")
-    return f".{head}" if dot else suffix
-
-
-def is_image(suffix: str) -> bool:
-    """Whether files of this suffix hold image data."""
-    return suffix in words.IMAGES or suffix in {".eer", ".st", ".ali", ".rec", ".map", ".ccp4"}
 
 
 # --- the folder -------------------------------------------------------------------------------------------
 
 
-def _folder(imagesets: Sequence[ImageSet], directory: str, shapes: Sequence[_Shape]) -> _Folder:
+def _folder(imagesets: Sequence[ImageSet], directory: str, families: Sequence[Family]) -> _Folder:
     role, weight, holds_gains = _folder_words(directory)
     nearest, exact = nearest_imagesets(imagesets, directory)
-    images = [shape for shape in shapes if is_image(shape.suffix)]
-    crowd = Counter(shape.suffix for shape in images if not shape.gain)
+    crowd: Counter[str] = Counter()
+    references = gains = maybe_gains = images = defects = 0
+    for shape, count in ((f.shape, len(f.members)) for f in families if f.shape.image):
+        images += count
+        references += shape.reference and count
+        gains += (shape.gain or shape.reference) and count
+        maybe_gains += shape.maybe_gain and count
+        defects += count if words.DEFECTS.search(shape.words) else 0
+        if not (shape.gain or shape.reference):
+            crowd[shape.suffix] += count
+    few = max(FEW_FILES, int(images * FEW_SHARE))
     return _Folder(
-        role=role,
-        role_weight=weight,
-        holds_gains=holds_gains,
-        imagesets=nearest,
-        exact=exact,
-        crowd=crowd,
-        few=max(FEW_FILES, int(len(images) * FEW_SHARE)),
-        gain_names=sum(shape.gain for shape in images),
-        maybe_gain_names=sum(shape.maybe_gain for shape in images),
-    )
+        role=role, role_weight=weight, holds_gains=holds_gains, imagesets=nearest, exact=exact, crowd=crowd,
+        few=few, references=references, gains=gains, maybe_gains=maybe_gains, defects=defects,
+    )  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def _folder_words(directory: str) -> tuple[Role | None, float, bool]:
     holds_gains, weight = False, 1.0
     for part in reversed(directory.split("/")):
         text = readable(part)
-        if not words.GAIN_APPLIED.search(text) and words.GAIN.search(text):
+        if not words.NO_REFERENCE.search(text) and (words.GAIN.search(text) or words.REFERENCE.search(text)):
             holds_gains = weight == 1.0
         for pattern, role in words.FOLDERS:
             if pattern.search(text):
@@ -169,49 +151,72 @@ def _is_below(directory: str, above: str) -> bool:
     return above in ("", directory) or directory.startswith(f"{above}/")
 
 
-# --- one shape of name ------------------------------------------------------------------------------------
+def _crowd(files: Sequence[ListedFile], families: Sequence[Family], folder: _Folder) -> Judgement | None:
+    """What the folder's largest family of images is, those that may be references left out."""
+    plain = [
+        f for f in families if f.shape.image and not (f.shape.gain or f.shape.reference or f.shape.maybe_gain)
+    ]
+    if not plain:
+        return None
+    largest = max(plain, key=lambda family: len(family.members))
+    if largest.shape.suffix in words.SETTLED:
+        return Judgement(*words.SETTLED[largest.shape.suffix], _Why.SUFFIX)
+    return _image(largest, folder, files)
 
 
-def _judge(shape: _Shape, folder: _Folder) -> Judgement:
+# --- one family of names ----------------------------------------------------------------------------------
+
+
+def _judge(
+    family: Family, folder: _Folder, files: Sequence[ListedFile], crowd: Judgement | None
+) -> Judgement:
+    shape = family.shape
     if f"{shape.words}{shape.suffix}" in words.LEFTOVERS or shape.words in words.LEFTOVERS:
-        return Role.OTHER, 0.95
+        return Judgement(Role.OTHER, 0.95, _Why.LEFTOVER)
     if shape.suffix == ".gain":
-        return Role.GAIN, 0.99
-    if words.DEFECTS.search(shape.words):
-        return Role.DEFECTS, 0.9
-    if is_image(shape.suffix) and (reference := _reference_by_name(shape, folder)):
+        return Judgement(Role.GAIN, 0.99, _Why.SUFFIX)
+    if words.DEFECTS.search(shape.words) and not (shape.image and folder.defects > folder.few):
+        return Judgement(Role.DEFECTS, 0.9, _Why.DEFECTS_NAME)
+    if shape.image and (reference := _reference_by_name(shape, folder, crowd)):
         return reference
     if shape.suffix in words.SETTLED:
-        return words.SETTLED[shape.suffix]
+        return Judgement(*words.SETTLED[shape.suffix], _Why.SUFFIX)
     if shape.suffix in words.PICTURES or shape.suffix in words.FILMS:
-        return _picture(shape, folder)
+        if shape.suffix in words.PICTURES and _covered(shape, folder):
+            return _image(family, folder, files)
+        return Judgement(Role.PREVIEW, 0.9, _Why.SUFFIX)
     if shape.suffix in words.IMAGES and not (shape.suffix in words.TABLES and not _covered(shape, folder)):
-        return _image(shape, folder)
+        return _image(family, folder, files)
     if shape.suffix in words.TABLES:
         return _table(shape, folder)
-    if shape.suffix in words.METADATA or words.README.search(shape.words):
-        return Role.METADATA, 0.9
-    return Role.OTHER, 0.5
+    if shape.suffix in words.METADATA:
+        return Judgement(Role.METADATA, 0.9, _Why.SUFFIX)
+    if words.README.search(shape.words):
+        return Judgement(Role.METADATA, 0.9, _Why.NAME)
+    return Judgement(Role.OTHER, 0.5, _Why.NOTHING_KNOWN)
 
 
-def _reference_by_name(shape: _Shape, folder: _Folder) -> Judgement | None:
-    if shape.gain and (folder.holds_gains or folder.gain_names <= folder.few):
-        return Role.GAIN, 0.97
-    if shape.maybe_gain and (folder.holds_gains or folder.maybe_gain_names <= folder.few):
-        crowded = folder.crowd.total() > 3 * folder.maybe_gain_names
-        return (Role.GAIN, 0.9 if folder.holds_gains else 0.7) if crowded or folder.holds_gains else None
-    if folder.holds_gains and folder.crowd.total() <= FEW_FILES:
-        return Role.GAIN, 0.9
+def _reference_by_name(shape: Shape, folder: _Folder, crowd: Judgement | None) -> Judgement | None:
+    others = folder.crowd.total()
+    if shape.reference and (folder.holds_gains or folder.references <= max(MANY_REFERENCES, others)):
+        return Judgement(Role.GAIN, 0.97, _Why.GAIN_NAME)
+    if shape.gain and (folder.holds_gains or folder.gains <= folder.few):
+        if folder.holds_gains or others >= folder.gains:
+            return Judgement(Role.GAIN, 0.93, _Why.GAIN_NAME)
+        # Nothing here to apply it to: a few may belong to movies in other folders, or gain means something else.
+        return Judgement(Role.GAIN, 0.8 if folder.gains <= 2 else 0.65, _Why.GAIN_NAME)
+    if shape.maybe_gain and (folder.holds_gains or folder.maybe_gains <= folder.few):
+        crowded = others > 3 * folder.maybe_gains
+        movies = crowd is not None and (crowd.role is Role.MOVIE or crowd.reason is _Why.SUFFIX_ALONE)
+        stranger = folder.crowd[shape.suffix] <= min(FEW_FILES, others // 4)
+        if folder.holds_gains or (crowded and (movies or stranger)):
+            return Judgement(Role.GAIN, 0.9 if folder.holds_gains else 0.7, _Why.GAIN_WORD)
+    if folder.holds_gains and others <= FEW_FILES:
+        return Judgement(Role.GAIN, 0.9, _Why.GAIN_FOLDER)
     return None
 
 
-def _picture(shape: _Shape, folder: _Folder) -> Judgement:
-    if shape.suffix in words.PICTURES and _covered(shape, folder):
-        return _image(shape, folder)
-    return Role.PREVIEW, 0.9
-
-
-def _covered(shape: _Shape, folder: _Folder) -> bool:
+def _covered(shape: Shape, folder: _Folder) -> bool:
     """Whether an image set of this folder states this file's format."""
     return any(shape.suffix in suffixes_of(s) for s in folder.imagesets)
 
@@ -221,40 +226,49 @@ def suffixes_of(imageset: ImageSet) -> frozenset[str]:
     return words.FORMAT_SUFFIXES.get((imageset.data_format or "").strip().upper(), frozenset())
 
 
-def _table(shape: _Shape, folder: _Folder) -> Judgement:
+def _table(shape: Shape, folder: _Folder) -> Judgement:
     if words.COORDINATES.search(shape.words):
-        return Role.PARTICLE_COORDINATES, 0.85
+        return Judgement(Role.PARTICLE_COORDINATES, 0.85, _Why.NAME)
     if folder.role is Role.PARTICLE_STACK:
-        return Role.PARTICLE_COORDINATES, 0.7
-    return Role.METADATA, 0.8
+        return Judgement(Role.PARTICLE_COORDINATES, 0.7, _Why.FOLDER)
+    return Judgement(Role.METADATA, 0.8, _Why.SUFFIX_ALONE)
 
 
-def _image(shape: _Shape, folder: _Folder) -> Judgement:
-    scores = dict.fromkeys(Role, 0.0)
-    for role, weight in words.IMAGES.get(shape.suffix, ((Role.MICROGRAPH, 0.3),)):
-        scores[role] += weight
-    for role, weight in _name_voices(shape):
-        scores[role] += weight
-    if 0 < folder.gain_names <= folder.few and not folder.holds_gains:
+def _image(family: Family, folder: _Folder, files: Sequence[ListedFile]) -> Judgement:
+    shape = family.shape
+    voices = _name_voices(shape)
+    alone = words.IMAGES.get(shape.suffix, ((Role.MICROGRAPH, 0.3),))
+    voices += [(role, weight, _Why.SUFFIX_ALONE) for role, weight in alone]
+    if 0 < folder.gains <= folder.few and not folder.holds_gains:
         # A reference is kept beside what it is to be applied to: frames.
-        scores[Role.MOVIE] += 2.0
+        voices.append((Role.MOVIE, 2.0, _Why.BESIDE_GAIN))
     if folder.role is not None:
-        scores[folder.role] += 2.0 * folder.role_weight
-    for role, weight in _imageset_voices(shape, folder):
+        voices.append((folder.role, 2.0 * folder.role_weight, _Why.FOLDER))
+    voices += _imageset_voices(shape, folder)
+    if shape.suffix == ".mrc" and (_typical_bytes(files, family.members) or 0) > LARGEST_FRAME:
+        voices.append((Role.MOVIE, 1.0, _Why.LARGE))
+    return _elected(voices)
+
+
+def _elected(voices: Sequence[_Voice]) -> Judgement:
+    """The role with most weight behind it; its reason is the loudest voice for it."""
+    scores = dict.fromkeys(Role, 0.0)
+    for role, weight, _ in voices:
         scores[role] += weight
     best = max(scores, key=lambda role: scores[role])
-    total = sum(scores.values())
-    return best, round(min(0.97, 0.4 + 0.6 * scores[best] / (total + 0.5)), 2)
+    share = scores[best] / (sum(scores.values()) + 0.5)
+    _, _, reason = max((voice for voice in voices if voice[0] is best), key=lambda voice: voice[1])
+    return Judgement(best, round(min(LOUDEST, 0.4 + 0.6 * share), 2), reason)
 
 
-def _name_voices(shape: _Shape) -> list[tuple[Role, float]]:
+def _name_voices(shape: Shape) -> list[_Voice]:
     text = shape.words
-    voices: list[tuple[Role, float]] = []
+    voices: list[_Voice] = []
     summed = words.SUMMED.search(text) is not None and words.NOT_SUMMED.search(text) is None
     if summed:
-        voices.append((Role.MICROGRAPH, 3.0))
+        voices.append((Role.MICROGRAPH, 3.0, _Why.NAME))
     elif words.MOVIE.search(text):
-        voices.append((Role.MOVIE, 1.5))
+        voices.append((Role.MOVIE, 1.5, _Why.NAME))
     for pattern, role, weight in (
         (words.PARTICLE, Role.PARTICLE_STACK, 2.0),
         (words.CLASS, Role.CLASS_AVERAGE, 2.5),
@@ -263,15 +277,15 @@ def _name_voices(shape: _Shape) -> list[tuple[Role, float]]:
         (words.SLICE, Role.MICROGRAPH, 1.5),
     ):
         if pattern.search(text):
-            voices.append((role, weight))
+            voices.append((role, weight, _Why.NAME))
     return voices
 
 
-def _imageset_voices(shape: _Shape, folder: _Folder) -> list[tuple[Role, float]]:
+def _imageset_voices(shape: Shape, folder: _Folder) -> list[_Voice]:
     sets = [s for s in folder.imagesets if shape.suffix in suffixes_of(s)] or list(folder.imagesets)
     roles = {role for s in sets if (role := role_of_category(s.category))}
     weight = (2.5 if folder.exact else 1.5) / max(1, len(roles))
-    return [(role, weight) for role in sorted(roles)]
+    return [(role, weight, _Why.IMAGE_SET) for role in sorted(roles)]
 
 
 def role_of_category(category: str | None) -> Role | None:
@@ -280,31 +294,64 @@ def role_of_category(category: str | None) -> Role | None:
     return next((role for phrase, role in words.CATEGORIES if phrase in text), None)
 
 
-# --- the odd one out --------------------------------------------------------------------------------------
+# --- single files that stand out --------------------------------------------------------------------------
+
+
+def _find_tilt_series(
+    files: Sequence[ListedFile], families: Sequence[Family], folder: _Folder, result: list[Judgement]
+) -> None:
+    """Images whose name a file of tilt angles bears become tilt series."""
+    notes = [f for f in families if f.shape.suffix in (".rawtlt", ".tlt", ".mdoc")]
+    names = {
+        name[: -len(suffix)] + suffix.removesuffix(".mdoc") * (suffix.endswith(".mdoc"))
+        for family in notes
+        for name in (files[place].name for place in family.members)
+        for suffix in words.TILT_ANGLES
+        if name.lower().endswith(suffix)
+    }
+    if not names:
+        return
+    for family in families:
+        tilted = folder.role is Role.TILT_SERIES or words.TILT.search(family.shape.words) is not None
+        if not family.shape.image or result[family.members[0]].certain:
+            continue
+        for place in family.members:
+            name = files[place].name
+            # SerialEM writes a .mdoc for single movies too; the name or the folder has to speak of tilts then.
+            if name.rpartition(".")[0] in names or (tilted and name in names):
+                result[place] = Judgement(Role.TILT_SERIES, 0.93, _Why.TILT_ANGLES)
 
 
 def _find_references(
-    files: Sequence[ListedFile], shapes: Sequence[_Shape], folder: _Folder, result: list[Judgement]
+    files: Sequence[ListedFile], families: Sequence[Family], folder: _Folder, result: list[Judgement]
 ) -> None:
     """Where the crowd is movies, a few images of another format, or one much smaller, become their gain reference."""
     suffix, count = folder.crowd.most_common(1)[0]
-    crowd = [i for i, shape in enumerate(shapes) if shape.suffix == suffix and result[i][0] is not Role.GAIN]
-    if not crowd or Counter(result[i][0] for i in crowd).most_common(1)[0][0] is not Role.MOVIE:
+    crowd = [f for f in families if f.shape.suffix == suffix and result[f.members[0]].role is not Role.GAIN]
+    movies = sum(len(f.members) for f in crowd if result[f.members[0]].role is Role.MOVIE)
+    if movies * 2 <= sum(len(f.members) for f in crowd):
         return
-    typical = _typical_bytes([files[i] for i in crowd])
-    stems = {files[i].name.partition(".")[0] for i in crowd}
-    alike = Counter(shapes)
-    for i, shape in enumerate(shapes):
-        if result[i][0] not in _IMAGE_ROLES or files[i].bytes == 0:
+    movie_places = [place for family in crowd for place in family.members]
+    stems: frozenset[str] | None = None
+    typical: int | None = None
+    for family in families:
+        known = result[family.members[0]]
+        sums = known.role is Role.MICROGRAPH and known.reason is _Why.NAME
+        if known.role not in _FRAMES or known.certain or sums:
             continue
-        small = typical is not None and (files[i].bytes or typical) <= SMALL_SHARE * typical
-        lonely = shape.suffix != suffix and folder.crowd[shape.suffix] <= min(FEW_FILES, count // 4)
-        if lonely and files[i].name.partition(".")[0] not in stems:
-            result[i] = (Role.GAIN, 0.75)
-        elif small and shape.suffix == suffix and alike[shape] <= FEW_FILES and count > 4 * FEW_FILES:
-            result[i] = (Role.GAIN, 0.6)
+        if family.shape.suffix != suffix and folder.crowd[family.shape.suffix] <= min(FEW_FILES, count // 4):
+            stems = stems or frozenset(stem_of(files[place].name) for place in movie_places)
+            for place in family.members:
+                if files[place].bytes != 0 and stem_of(files[place].name) not in stems:
+                    result[place] = Judgement(Role.GAIN, 0.75, _Why.OTHER_FORMAT)
+        elif family.shape.suffix == suffix and len(family.members) <= FEW_FILES and count > 4 * FEW_FILES:
+            typical = typical or _typical_bytes(files, movie_places) or 1
+            for place in family.members:
+                if 0 < (files[place].bytes or 0) <= SMALL_SHARE * typical:
+                    result[place] = Judgement(Role.GAIN, 0.6, _Why.SMALLER)
 
 
-def _typical_bytes(files: Sequence[ListedFile]) -> int | None:
-    sizes = [file.bytes for file in files if file.bytes is not None]
+def _typical_bytes(files: Sequence[ListedFile], places: Sequence[int]) -> int | None:
+    """The median size of these files, of a hundred or two at most."""
+    sizes = [size for place in places[:: -(-len(places) // 200)] if (size := files[place].bytes) is not None]
     return median_low(sizes) if sizes else None

@@ -33,6 +33,7 @@ from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import FailedFile, RecoveryReport, TransferReport, VerifyReport
+from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
 from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Transport
@@ -209,9 +210,19 @@ class Mirror:
                 clock=self.clock,
             )
             stack.push_async_callback(sources.aclose)
-            crawler = Crawler(self.catalogue, crawl, sources, observer=self.observer, clock=self.clock)
+            crawler = Crawler(
+                self.catalogue,
+                crawl,
+                sources,
+                roles=self.settings.role,
+                observer=self.observer,
+                clock=self.clock,
+            )
             begun = int(self.clock())
             report = await self._unless_stopped(crawler.crawl(ids, full=full))
+        changed = functools.partial(entries_to_renew, stated=self.settings.role)
+        for empiar_id in await self.catalogue.read(changed):
+            await in_thread(self._threads, self._renew_roles, empiar_id)
         for empiar_id in await self.catalogue.read(
             functools.partial(header_store.told_otherwise, since=begun)
         ):
@@ -226,7 +237,8 @@ class Mirror:
     async def probe(self, ids: Sequence[int]) -> ProbeReport:
         """One file of each of the biggest families of these entries was looked at, and its facts stand in the catalogue.
 
-        At most 16 MiB are read of an entry. Contradictions with the metadata are recorded.
+        At most 16 MiB are read of an entry. Roles that names leave open follow what the headers say, and
+        contradictions with the metadata are recorded.
 
         Raises:
             UnreachableFault: no channel reaches the archive.
@@ -239,6 +251,7 @@ class Mirror:
                 if self._stopped:
                     break
                 report += await self._unless_stopped(prober.probe(empiar_id))
+                await in_thread(self._threads, self._renew_roles, empiar_id)
                 await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
         return report
 
@@ -374,8 +387,9 @@ class Mirror:
         )
 
     async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
-        """Contradictions, manifests and layouts follow what is here."""
+        """Roles, contradictions, manifests and layouts follow what is here."""
         for empiar_id in ids:
+            await in_thread(self._threads, self._renew_roles, empiar_id)
             await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
             await in_thread(self._threads, self._write_manifests, empiar_id)
         arranged: dict[str, int] = {}
@@ -384,6 +398,9 @@ class Mirror:
                 report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
                 arranged[view] = arranged.get(view, 0) + report.linked + report.kept
         return arranged
+
+    def _renew_roles(self, empiar_id: int) -> None:
+        renew_roles(self.catalogue, empiar_id, self.settings.role)
 
     def _write_manifests(self, empiar_id: int) -> None:
         with self.catalogue.reader() as conn:
@@ -394,7 +411,7 @@ class Mirror:
     async def arrange(
         self, ids: Sequence[int] | None, *, view: str | None = None, rebuild: bool = False
     ) -> dict[int, dict[str, ArrangeReport]]:
-        """The standard layouts of these entries (all that have files here, if None) follow the catalogue.
+        """The standard layouts of these entries (all that have files here, if None) follow the catalogue, and its roles the configuration.
 
         Raises:
             ConfigFault: no such view is declared.
@@ -410,6 +427,7 @@ class Mirror:
         for empiar_id in await self._ids(ids):
             if self._stopped:
                 break
+            await in_thread(self._threads, self._renew_roles, empiar_id)
             reports[empiar_id] = {
                 name: await in_thread(self._threads, self._arrange, empiar_id, name, rebuild=rebuild)
                 for name in views

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from empiar_schema.files import DAY_S, MINUTE_S
+from empiar_schema.role_reasons import RoleReason
 from empiar_schema.states import CopyState, Role
 
 _S = CopyState
@@ -44,6 +45,39 @@ ROLE_CODES: Final[Mapping[Role, int]] = MappingProxyType(
         _R.METADATA: 9,
         _R.PREVIEW: 10,
         _R.OTHER: 11,
+    }
+)
+
+ROLES: Final[Mapping[int, Role]] = MappingProxyType({n: r for r, n in ROLE_CODES.items()})
+
+_W = RoleReason
+ROLE_REASON_CODES: Final[Mapping[RoleReason, int]] = MappingProxyType(
+    {
+        _W.OVERRIDE: 0,
+        _W.GAIN_NAME: 1,
+        _W.GAIN_WORD: 2,
+        _W.GAIN_FOLDER: 3,
+        _W.DEFECTS_NAME: 4,
+        _W.NAME: 5,
+        _W.FOLDER: 6,
+        _W.IMAGE_SET: 7,
+        _W.SUFFIX: 8,
+        _W.SUFFIX_ALONE: 9,
+        _W.LEFTOVER: 10,
+        _W.BESIDE_GAIN: 11,
+        _W.LARGE: 12,
+        _W.TILT_ANGLES: 13,
+        _W.OTHER_FORMAT: 14,
+        _W.SMALLER: 15,
+        _W.SEVERAL_FRAMES: 16,
+        _W.ONE_FRAME: 17,
+        _W.SINGLE_AMONG_MOVIES: 18,
+        _W.SUM_OF_MOVIE: 19,
+        _W.ODD_FRAME: 20,
+        _W.SMALL_BOXES: 21,
+        _W.CUBE: 22,
+        _W.MANY_SECTIONS: 23,
+        _W.NOTHING_KNOWN: 24,
     }
 )
 

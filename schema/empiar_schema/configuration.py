@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -71,6 +71,16 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[
             yield from known_keys(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def listed_tables() -> dict[str, type[BaseModel]]:
+    """The tables that stand in lists, ``[[role]]``: name, and what is in one. Their keys have no variables of their own."""
+    lists = {
+        name: get_args(field.annotation)[0]
+        for name, field in Settings.model_fields.items()
+        if get_origin(field.annotation) is tuple
+    }
+    return {name: kind for name, kind in lists.items() if issubclass(kind, BaseModel)}
 
 
 def variable_of(key: str) -> str:
@@ -147,7 +157,7 @@ def _list_keys() -> frozenset[str]:
         if isinstance(keys, dict)
         for key, v in keys.items()
     }
-    return frozenset(key for key, value in flat.items() if isinstance(value, tuple))
+    return frozenset(key for key, value in flat.items() if isinstance(value, tuple)) | listed_tables().keys()
 
 
 def _listed(text: str) -> object:
@@ -175,6 +185,8 @@ def _unknown_variable(name: str) -> str:
 
 
 def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str:
+    if detail["loc"] and detail["loc"][0] in listed_tables():
+        return _sentence_in_list(detail, origin, file)
     parts = [part for part in detail["loc"] if isinstance(part, str)]
     key = ".".join(parts)
     known = list(known_keys())
@@ -188,6 +200,26 @@ def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str
     if key not in known:  # a rule about a whole table
         return f"{place}: [{key}] {allowed}"
     return f"{place}: {key} = {_shown(detail['input'])}: {allowed}"
+
+
+def _sentence_in_list(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str:
+    """What is wrong with a list of tables, or in one of them, which is named by its number from 1."""
+    name, *inner = detail["loc"]
+    place = origin.get(str(name), file)
+    if not inner:
+        return f"{place}: {name} is a list of tables; write [[{name}]] and its keys below it"
+    number = f"{place}: [[{name}]] number {int(inner[0]) + 1}"
+    if len(inner) == 1:
+        return f"{number} is no table of keys and values, but {_shown(detail['input'])}"
+    key = str(inner[1])
+    keys = list(listed_tables()[str(name)].model_fields)
+    if detail["type"] == "extra_forbidden":
+        meant = nearest(key, keys)
+        return f"{number}: unknown key {key}" + (f"; did you mean {meant}?" if meant else "")
+    if detail["type"] == "missing":
+        return f"{number} lacks {key}; it needs {', '.join(keys)}"
+    allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{number}: {key} = {_shown(detail['input'])}: {allowed}"
 
 
 def _shown(value: object) -> str:

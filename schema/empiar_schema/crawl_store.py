@@ -366,11 +366,11 @@ def files_of_directory(
 
 
 def record_roles(conn: sqlite3.Connection, rows: Sequence[tuple[int, Role, float]]) -> None:
-    """These files have these roles, with this confidence from 0 to 1; a role that stands already costs no write."""
+    """These files have these roles by no rule, with this confidence from 0 to 1; a role that stands already costs no write. Judged ones: `role_store`."""
     coded = [(ROLE_CODES[role], round(confidence * 100), file_id) for file_id, role, confidence in rows]
     conn.executemany(
-        "UPDATE file SET role = ?1, role_percent = ?2 WHERE file_id = ?3"
-        " AND (role IS NOT ?1 OR role_percent IS NOT ?2)",
+        "UPDATE file SET role = ?1, role_percent = ?2, role_reason = NULL WHERE file_id = ?3"
+        " AND (role IS NOT ?1 OR role_percent IS NOT ?2 OR role_reason IS NOT NULL)",
         coded,
     )
 

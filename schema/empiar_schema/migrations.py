@@ -270,6 +270,8 @@ _COPY = (
 _CONTENT = (
     # Code of the rule that decided the role; NULL before a file has been judged with reasons.
     "ALTER TABLE file ADD COLUMN role_reason INTEGER",
+    # Digest of the configured overrides that the entry's roles follow; NULL where there are none.
+    "ALTER TABLE entry ADD COLUMN role_overrides TEXT",
     "ALTER TABLE image ADD COLUMN extended_header TEXT",
     # Header facts from the first bytes of one file of a family, before any of it is fetched.
     """

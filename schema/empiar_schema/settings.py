@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -20,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from empiar_schema.paths import parse_empiar_id
 from empiar_schema.sizes import parse_duration, parse_size
-from empiar_schema.states import Channel
+from empiar_schema.states import Channel, Role
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
@@ -219,11 +221,47 @@ class ScrubSettings(_Table):
     """Every file is read again within this time."""
 
 
+def _entry_number(value: object) -> object:
+    return parse_empiar_id(value) if isinstance(value, str) else value
+
+
+def _path_pattern(path: str) -> str:
+    parts = path.split("/")
+    if not all(parts) or {".", ".."} & set(parts):
+        raise ValueError(
+            "must be a path below the entry, such as data/gain/*.mrc, without slashes at its ends"
+        )
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError("** stands for whole folders, alone between slashes: data/**/*.mrc")
+    return path
+
+
+def _known_role(value: object) -> object:
+    roles = [role.value for role in Role]
+    if not isinstance(value, str) or value in roles:
+        return value
+    meant = difflib.get_close_matches(value.lower().replace(" ", "_"), roles, n=1, cutoff=0.5)
+    raise ValueError(f"is no role; did you mean {meant[0]}?" if meant else f"is no role: {', '.join(roles)}")
+
+
+class RoleOverride(_Table):
+    """What files of one entry are for, where you know better than the rules (docs/roles.md). Where several tables fit a file, the last counts."""
+
+    entry: Annotated[int, BeforeValidator(_entry_number), Field(gt=0)] = Field(examples=[10028])
+    """The entry, `10028` or `"EMPIAR-10028"`."""
+    path: Annotated[str, AfterValidator(_path_pattern)] = Field(examples=["data/references/*.mrc"])
+    """Files below the entry: `*` stands for anything within a name, `?` for one character, `**` for any folders; all else for itself."""
+    role: Annotated[Role, BeforeValidator(_known_role)] = Field(examples=["gain"])
+    """Their role: micrograph, movie, tilt_series, gain, defects, particle_stack, particle_coordinates, class_average, volume, metadata, preview or other."""
+
+
 class Settings(_Table):
     """The whole configuration."""
 
     root: Path = Path("empiar")
     """Everything that is written lies below this folder; a relative one is seen from the configuration file."""
+    role: tuple[RoleOverride, ...] = ()
+    """Roles that are stated instead of judged: tables `[[role]]`, one for each statement."""
     archive: ArchiveSettings = ArchiveSettings()
     crawl: CrawlSettings = CrawlSettings()
     transfer: TransferSettings = TransferSettings()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from empiar_schema.configuration import variable_of
+from empiar_schema.configuration import listed_tables, variable_of
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
 
@@ -52,11 +52,17 @@ def commented_file() -> str:
     sentences = {table: _sentence_of(model) for table, model in _tables()}
     table = ""
     for key in documented_keys():
+        if key.dotted in listed_tables():
+            continue
         if key.table != table:
             table = key.table
             lines += ["", f"# {sentences[table]}", f"[{table}]"]
         value = key.default if key.default is not None else f"{key.example}  # an example; not set by default"
         lines += [f"# {key.sentence}", f"#{key.name} = {value}"]
+    for table, model in listed_tables().items():
+        # A space after each # keeps these lines apart from the defaults above: they are an example.
+        lines += ["", f"# {_sentence_of(model)}", f"# [[{table}]]"]
+        lines += [f"# {key.name} = {key.example}" for key in _keys_of(model, table)]
     return "\n".join(lines) + "\n"
 
 
@@ -65,6 +71,17 @@ def reference_markdown() -> str:
     lines = ["### Top level", "", *_markdown_rows(Settings, "")]
     for table, model in _tables():
         lines += ["", f"### [{table}]", "", _sentence_of(model), "", *_markdown_rows(model, table)]
+    for table, model in listed_tables().items():
+        lines += [
+            "",
+            f"### [[{table}]]",
+            "",
+            _sentence_of(model),
+            "",
+            "| key | such as | meaning |",
+            "| --- | --- | --- |",
+        ]
+        lines += [f"| `{key.name}` | `{key.example}` | {key.sentence} |" for key in _keys_of(model, table)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,7 +103,8 @@ def _keys_of(model: type[BaseModel], table: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             continue
-        default = None if field.default is None else _as_toml(field, field.default)
+        unset = field.is_required() or field.default is None
+        default = None if unset else _as_toml(field, field.default)
         example = json.dumps(field.examples[0]) if field.examples else None
         yield Key(table, name, default, example, field.description or "")
 

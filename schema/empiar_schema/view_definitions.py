@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from empiar_schema.codes import ROLE_CODES, STATE_CODES, UNITS_S, state_list, words_of
+from empiar_schema.codes import ROLE_CODES, ROLE_REASON_CODES, STATE_CODES, UNITS_S, state_list, words_of
 from empiar_schema.states import FAILED, HERE, CopyState, EntryState
 
 _HERE: Final = state_list(sorted(HERE))
@@ -109,6 +109,7 @@ _LOCAL_PATH: Final = (
 _FILE: Final = "FROM file f JOIN directory d ON d.directory_id = f.directory_id"
 _UNIT: Final = "CASE f.modified_unit " + " ".join(f"WHEN {n} THEN {s}" for n, s in UNITS_S.items()) + " END"
 _ROLE: Final = words_of("ifnull(f.role, 11)", ROLE_CODES)
+_ROLE_REASON: Final = words_of("f.role_reason", ROLE_REASON_CODES)
 _GONE: Final = "(SELECT a.gone_at FROM file_absence a WHERE a.file_id = f.file_id)"
 _LISTED_AT: Final = (
     "(SELECT l.completed_at FROM entry e JOIN listing l ON l.listing_id = e.current_listing"
@@ -139,6 +140,15 @@ _FILE_PLACE: Final = (
     ),
     Column(
         "role", _ROLE, "What the file is for: micrograph, movie, gain, …; other until it has been judged."
+    ),
+)
+
+_FILE_ROLE: Final = (
+    Column("role_confidence", "f.role_percent / 100.0", "How sure the role is, 0 to 1; null until judged."),
+    Column(
+        "role_reason",
+        _ROLE_REASON,
+        "The rule that decided the role, in words (docs/roles.md); override where the configuration states it.",
     ),
 )
 
@@ -303,9 +313,7 @@ _FILES = View(
     "One row a file that a complete listing ever named; rows are never deleted.",
     (
         *_FILE_PLACE,
-        Column(
-            "role_confidence", "f.role_percent / 100.0", "How sure the role is, 0 to 1; null until judged."
-        ),
+        *_FILE_ROLE,
         Column(
             "bytes",
             "f.bytes",
@@ -371,6 +379,7 @@ _MICROGRAPHS = View(
         Column("state", words_of("c.state", STATE_CODES), "State of our copy; null if it is not wanted."),
         Column("gone_at", _iso(_GONE), "When EMPIAR ceased to list the file; null while listed."),
         Column("local_path", _LOCAL_PATH, "Where our copy stands, as a stored text; null if it is not here."),
+        *_FILE_ROLE,
     ),
     f"{_FILE}\nLEFT JOIN imageset s ON s.empiar_id = d.empiar_id AND s.position = d.imageset\n"
     "LEFT JOIN image i ON i.file_id = f.file_id\nLEFT JOIN copy c ON c.file_id = f.file_id\n"

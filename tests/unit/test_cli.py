@@ -6,7 +6,9 @@ import contextlib
 import functools
 import json
 import os
+import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -226,6 +228,34 @@ def test_one_entry_from_plan_to_repair(mirror: Path, call: Call) -> None:
         call("query", f"SELECT count(*) FROM copies WHERE empiar_id = {ENTRY}", "--format", "csv").out
         == "count(*)\n7\n"
     )
+
+
+def test_plan_explains_what_files_are_taken_for_and_how_to_correct_it(
+    mirror: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("crawl", ENTRY).code == 0
+    explained = call("plan", ENTRY, "--explain").out
+    assert "  roles: " in explained
+    assert "uncertain role" not in explained
+    assert "roles" not in call("plan", ENTRY, "--json").json()
+
+    stated = [{"entry": int(ENTRY), "path": "data/**/mic_00?.mrc", "role": "particle_stack"}]
+    monkeypatch.setenv("EMPIAR_MIRROR_ROLE", json.dumps(stated))
+    assert call("crawl", ENTRY).code == 0
+    (roles,) = json.loads(call("plan", ENTRY, "--explain", "--json").out)["roles"]
+    assert roles["overridden"] == roles["files"]["particle_stack"] > 0
+    assert "stated in the configuration" in call("plan", ENTRY, "--explain").out
+
+
+def test_plan_names_a_query_that_shows_files_of_uncertain_role(mirror: Path, call: Call) -> None:
+    assert call("crawl", ENTRY).code == 0
+    with contextlib.closing(sqlite3.connect(mirror / "empiar.db")) as conn, conn:
+        conn.execute("UPDATE file SET role_percent = 65 WHERE name LIKE 'mic_001%'")
+    lines = call("plan", ENTRY, "--explain").out.splitlines()
+    (line,) = [line for line in lines if line.strip().startswith("empiar-mirror query")]
+    assert "1 file of uncertain role (below 0.7)" in "\n".join(lines)
+    _, _, sql = shlex.split(line)
+    assert "mic_001.mrc" in call("query", sql, "--format", "csv").out
 
 
 def test_an_entry_that_the_archive_lacks_is_exit_1(mirror: Path, call: Call) -> None:

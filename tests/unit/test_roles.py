@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from empiar_imaging.name_families import stem_of
 from empiar_imaging.roles import base_suffix, classify, nearest_imagesets, readable, role_of_category
+from empiar_schema.codes import ROLE_REASON_CODES
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
+from empiar_schema.role_reasons import RULES, UNSURE, RoleReason
 from empiar_schema.states import Role
 
 
@@ -19,7 +23,7 @@ def listed(name: str, size: int | None = 1_000_000) -> ListedFile:
 
 
 def roles(directory: str, names: Sequence[str], *imagesets: ImageSet) -> list[Role]:
-    return [role for role, _ in classify(imagesets, directory, [listed(name) for name in names])]
+    return [judged.role for judged in classify(imagesets, directory, [listed(name) for name in names])]
 
 
 def imageset(directory: str, category: str, data_format: str = "MRC", position: int = 0) -> ImageSet:
@@ -99,6 +103,191 @@ def test_images_that_were_gain_corrected_are_no_references() -> None:
     assert Role.GAIN not in roles("data/gain_corrected_movies", names)
 
 
+MRCS = [f"FoilHole_{n}_Data_{n + 7}_20191214_0949-{n}.mrc" for n in range(1000, 1300)]
+
+
+@pytest.mark.parametrize(
+    ("images", "name"),
+    [
+        # The hard case: an .mrc among .mrc images.
+        (MRCS, "gain.mrc"),
+        (MRCS, "Gain.mrc"),
+        (MRCS, "K3_20200101_gain_norm.mrc"),
+        (MRCS, "superres_gain_correction.mrc"),
+        ([f"14sep05c_c_{n:05d}gr_00014sq_00002hl_{n:05d}es.frames.mrc" for n in range(300)], "norm-amibox05-0.mrc"),
+        ([f"20dec14b_b_{n:05d}Gr_00021Sq_v03_{n:05d}Enn.mrc" for n in range(300)], "20dec14a_14093302_01_4092x5760_norm_0.mrc"),
+        ([f"atp_106-{n}_0004_Apr13_19.31.54.tif" for n in range(300)], "CountRef_atp_36_0000_Apr13_12.05.04.mrc"),
+        (TIFFS, "K2-0001 1 Gain Ref. x1.m3.kv[300].dm4"),
+        ([f"FoilHole_{n}_Data_{n}_EER.eer" for n in range(300)], "20210512.tif"),
+    ],
+)  # fmt: skip
+def test_reference_is_found_among_images_of_its_own_folder(images: Sequence[str], name: str) -> None:
+    found = roles("data", [*images, name])
+    assert found[-1] is Role.GAIN
+    assert set(found[:-1]) == {Role.MOVIE}
+
+
+def test_dots_in_names_are_no_ends_of_stems() -> None:
+    movies = [f"P.1_{n}.{n % 7}_Jan16_12.46.42.tif" for n in range(300)]
+    assert roles("data", [*movies, "P.ref camera.dm4"])[-1] is Role.GAIN
+    assert roles("data", [*movies, movies[7].replace(".tif", ".mrc")])[-1] is Role.MICROGRAPH
+    assert [stem_of(name) for name in ("a.b.tif", "a.frames.tif", "a.mrc.mdoc", "a.tif.bz2", "a")] == ["a.b", "a", "a", "a", "a"]  # fmt: skip
+
+
+def test_flats_and_darks_are_references_where_they_are_few() -> None:
+    found = classify([], "data", [listed(name) for name in [*MRCS, "flat.mrc", "dark.mrc"]])
+    assert [judged.role for judged in found[-2:]] == [Role.GAIN, Role.GAIN]
+    assert all(judged.confidence <= UNSURE for judged in found[-2:])
+    assert Role.GAIN not in roles("data", [f"cell_{n}_dark.mrc" for n in range(300)])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["gain_of_function_001.mrc", *MRCS],
+        ["GainOfFunction_001.mrc", *MRCS],
+        ["Gain_corrected_FoilHole_1.mrc", *MRCS],
+        [f"Gain_corrected_{n}.mrc" for n in range(3)],
+        [f"GAIN_domain_{n:03d}.mrc" for n in range(5)],
+        [f"weight-gain_{n:03d}.mrc" for n in range(2)],
+        ["again_001.mrc", "bargain_002.mrc"],
+        ["x_gain_normalized_001.mrc", *MRCS],
+        ["unity_ungained_1.mrc", "x_no_gain_1.mrc"],
+    ],
+)
+def test_words_that_hold_gain_and_mean_something_else_are_no_references(names: Sequence[str]) -> None:
+    assert Role.GAIN not in roles("data", names)
+
+
+def test_gains_without_images_beside_them_are_less_sure_the_more_they_are() -> None:
+    def sure(count: int) -> list[tuple[Role, float]]:
+        return [
+            (j.role, j.confidence)
+            for j in classify([], "data", [listed(f"gain_{n}.mrc") for n in range(count)])
+        ]
+
+    assert sure(1) == [(Role.GAIN, 0.8)]
+    assert sure(5) == [(Role.GAIN, 0.65)] * 5
+    assert {role for role, _ in sure(30)} == {Role.MICROGRAPH}
+
+
+def test_a_sum_among_movies_of_other_names_is_no_reference() -> None:
+    assert roles("data", [*TIFFS, "test_SumCorr.mrc"])[-1] is Role.MICROGRAPH
+
+
+def test_a_word_for_references_in_another_format_is_one_even_if_the_folder_says_micrographs() -> None:
+    found = roles("data/Micrographs", [*TIFFS, "norm_1.mrc"])
+    assert found[-1] is Role.GAIN
+    assert roles("data/Micrographs", [*MRCS, "norm_1.mrc"])[-1] is Role.MICROGRAPH
+
+
+def test_one_word_for_references_does_not_undo_what_names_of_sums_say() -> None:
+    sums = [f"x_{n:03d}_SumCorr.mrc" for n in range(300)]
+    assert roles("data", [*sums, "reference_cell.mrc"])[-1] is Role.MICROGRAPH
+
+
+def test_defects_as_a_word_of_the_sample_make_no_defect_maps() -> None:
+    assert set(roles("data", [f"defect_{n:03d}.mrc" for n in range(300)])) == {Role.MICROGRAPH}
+    assert roles("data", [*TIFFS, "defects_x.mrc"])[-1] is Role.DEFECTS
+
+
+def test_images_whose_name_bears_a_file_of_tilt_angles_are_tilt_series() -> None:
+    assert roles("data", ["a_1.mrc", "a_1.rawtlt"]) == [Role.TILT_SERIES, Role.METADATA]
+    assert roles("data", ["a_1_ts.mrc", "a_1_ts.mrc.mdoc"])[0] is Role.TILT_SERIES
+    # SerialEM writes a .mdoc for each movie, too.
+    assert roles("data", ["a_1.mrc", "a_1.mrc.mdoc"])[0] is Role.MICROGRAPH
+    assert roles("data", ["a_1.rec", "a_1.rawtlt"])[0] is Role.VOLUME
+
+
+def test_an_mrc_file_larger_than_any_single_frame_is_a_movie_if_nothing_else_is_known() -> None:
+    found = classify([], "data", [listed(f"{n}.mrc", 1_500_000_000) for n in range(9)])
+    assert {(judged.role, judged.reason) for judged in found} == {(Role.MOVIE, RoleReason.LARGE)}
+
+
+@pytest.mark.parametrize(
+    ("directory", "name", "reason"),
+    [
+        ("data", "CountRef_1.mrc", RoleReason.GAIN_NAME),
+        ("data/gain", "K3.mrc", RoleReason.GAIN_FOLDER),
+        ("data", "bad_pixels.txt", RoleReason.DEFECTS_NAME),
+        ("data", "a_SumCorr.mrc", RoleReason.NAME),
+        ("data/movies", "a.mrc", RoleReason.FOLDER),
+        ("data", "a.eer", RoleReason.SUFFIX),
+        ("data", "a.mrc", RoleReason.SUFFIX_ALONE),
+        ("data", "Thumbs.db", RoleReason.LEFTOVER),
+        ("data", "a.zip", RoleReason.NOTHING_KNOWN),
+    ],
+)
+def test_each_judgement_tells_the_rule_that_decided(directory: str, name: str, reason: RoleReason) -> None:
+    assert classify([], directory, [listed(name)])[0].reason is reason
+
+
+def test_the_image_set_is_the_reason_where_it_is_the_loudest_voice() -> None:
+    movies = imageset("data", "micrographs - multiframe")
+    assert classify([movies], "data", [listed("a.mrc")])[0].reason is RoleReason.IMAGE_SET
+
+
+def test_the_neighbours_are_the_reason_where_they_decide() -> None:
+    found = classify([], "data", [*(listed(name) for name in TIFFS), listed("x.dm4")])
+    assert found[-1].reason is RoleReason.OTHER_FORMAT
+    movies = [listed(f"movie_{n}.mrc", 4_000_000_000) for n in range(100)]
+    assert classify([], "data", [*movies, listed("K2.mrc", 60_000_000)])[-1].reason is RoleReason.SMALLER
+    assert classify([], "data", [listed("gain.mrc"), listed("1.mrc"), listed("2.mrc")])[1].reason is RoleReason.BESIDE_GAIN  # fmt: skip
+
+
+def test_every_rule_has_a_sentence_and_a_code_of_its_own() -> None:
+    assert set(RULES) == set(RoleReason) == set(ROLE_REASON_CODES)
+    assert len(set(ROLE_REASON_CODES.values())) == len(RoleReason)
+    assert not any("'" in reason or "|" in reason for reason in RoleReason)
+
+
+# --- names that depositors might as well have given ---------------------------------------------------------
+
+PATTERNS = (
+    "FoilHole_{}_Data_{}_{}_20191214_0949-{}.mrc",
+    "stack_{}_2x_SumCorr.mrc",
+    "18jul30a_{}sq_v01_{}hl_{}ed37-b-DW.mrc",
+    "atp_{}-1_{}_Apr13_19.10.22.tif",
+    "{}.mrc",
+    "movie_{}.mrcs",
+    "TS_{}.st",
+    "CountRef_{}_{}.mrc",
+    "gain_{}.mrc",
+    "x_{}_particles.star",
+)
+#: Words of which no rule knows anything.
+PREFIXES = st.sampled_from(["lab7", "Krios1", "20200101", "grid3b", "apo", "my protein", "ß-gal", "A.1"])
+
+
+@given(st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=12), st.data())
+def test_other_digits_in_the_names_leave_the_roles_as_they_are(
+    patterns: list[str], data: st.DataObject
+) -> None:
+    digits = st.text("0123456789", min_size=1, max_size=9)
+
+    def fill(pattern: str) -> str:
+        return pattern.format(*(data.draw(digits) for _ in range(pattern.count("{}"))))
+
+    first, second = ([fill(pattern) for pattern in patterns] for _ in range(2))
+    assert roles("data", first) == roles("data", second)
+
+
+@given(st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=12), PREFIXES, st.sampled_from("_- "))
+def test_a_prefix_that_says_nothing_leaves_the_roles_as_they_are(
+    patterns: list[str], prefix: str, joint: str
+) -> None:
+    names = [pattern.replace("{}", f"{n:03d}") for n, pattern in enumerate(patterns)]
+    assert roles("data", names) == roles("data", [f"{prefix}{joint}{name}" for name in names])
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_listing_does_not_matter(random: random.Random) -> None:
+    names = [*TIFFS[:40], "gain.mrc", "x.dm4", "a_1.mrc", "a_1.rawtlt", "notes.txt", "bad_pixels.tif"]
+    before = dict(zip(names, roles("data", names), strict=True))
+    random.shuffle(names)
+    assert dict(zip(names, roles("data", names), strict=True)) == before
+
+
 def test_folder_of_references_holds_references() -> None:
     assert roles("data/gain_refs", ["x_norm_0.mrc", "y_1.mrc"]) == [Role.GAIN, Role.GAIN]
 
@@ -110,8 +299,8 @@ def test_aligned_sum_beside_its_movie_is_no_reference() -> None:
 def test_small_stranger_among_equal_movies_is_their_reference() -> None:
     movies = [listed(f"movie_{n}.mrc", 4_000_000_000) for n in range(100)]
     found = classify([], "data", [*movies, listed("ref K2 camera.mrc", 60_000_000)])
-    assert found[-1][0] is Role.GAIN
-    assert {role for role, _ in found[:-1]} == {Role.MOVIE}
+    assert found[-1].role is Role.GAIN
+    assert {judged.role for judged in found[:-1]} == {Role.MOVIE}
 
 
 def test_category_of_the_nearest_image_set_decides_where_names_say_nothing() -> None:
@@ -173,4 +362,4 @@ def test_any_names_at_all_get_one_role_each_with_a_confidence(
 ) -> None:
     found = classify([], directory, [listed(name, size) for name in names])
     assert len(found) == len(names)
-    assert all(0 < confidence <= 1 for _, confidence in found)
+    assert all(0 < confidence <= 1 for _, confidence, _ in found)

@@ -14,7 +14,7 @@ from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys, load, 
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import Settings
 from empiar_schema.settings_reference import commented_file, documented_keys
-from empiar_schema.states import Channel
+from empiar_schema.states import Channel, Role
 
 
 def read(tmp_path: Path, toml: str = "", **environ: str) -> Settings:
@@ -174,3 +174,62 @@ def test_a_key_with_one_letter_lost_is_recognised(key: str, data: st.DataObject)
     table, dot, name = key.rpartition(".")
     at = data.draw(st.integers(0, len(name) - 1))
     assert nearest(f"{table}{dot}{name[:at]}{name[at + 1 :]}", list(known_keys())) is not None
+
+
+# --- tables in lists ----------------------------------------------------------------------------------------
+
+TWO_ROLES = """
+[[role]]
+entry = 10028
+path = "data/x/*.mrc"
+role = "gain"
+[[role]]
+entry = "EMPIAR-10029"
+path = "data/**"
+role = "movie"
+"""
+
+
+def test_roles_are_stated_in_a_list_of_tables_or_as_json_in_the_environment(tmp_path: Path) -> None:
+    first, second = read(tmp_path, TWO_ROLES).role
+    assert (first.entry, first.path, first.role) == (10028, "data/x/*.mrc", Role.GAIN)
+    assert (second.entry, second.path, second.role) == (10029, "data/**", Role.MOVIE)
+    only = '[{"entry": 1, "path": "a", "role": "other"}]'
+    assert [role.entry for role in read(tmp_path, TWO_ROLES, ROLE=only).role] == [1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"gain"', '"gian"', '[[role]] number 1: role = "gian": is no role; did you mean gain?'),
+        ('"gain"', '"Tilt series"', "did you mean tilt_series?"),
+        ('"gain"', '"zzz"', "is no role: micrograph, movie, "),
+        ('"gain"', "3", "[[role]] number 1: role = 3: must be"),
+        ("10028", "0", "[[role]] number 1: entry = 0: must be greater than 0"),
+        ("10028", "true", "[[role]] number 1: entry = true: must not be true or false"),
+        ('"EMPIAR-10029"', '"EMD-10029"', "[[role]] number 2: entry = "),
+        ('"data/**"', '"/data/a"', "[[role]] number 2: path = "),
+        ('"data/**"', '"data/../a"', "must be a path below the entry"),
+        ('"data/**"', '"data/**.mrc"', "** stands for whole folders, alone between slashes"),
+        ('path = "data/**"', 'pat = "data/**"', "[[role]] number 2: unknown key pat; did you mean path?"),
+        ('path = "data/**"', "", "[[role]] number 2 lacks path; it needs entry, path, role"),
+    ],
+)
+def test_each_mistake_in_a_stated_role_has_its_sentence(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert sentence in refusal(tmp_path, TWO_ROLES.replace(old, new))
+
+
+@pytest.mark.parametrize("toml", ["role = 3", 'role = "gain"', "[role]\nentry = 10028"])
+def test_a_list_of_tables_that_is_none_is_told_how_to_be_one(tmp_path: Path, toml: str) -> None:
+    assert "role is a list of tables; write [[role]]" in refusal(tmp_path, toml)
+    assert "number 1 is no table" in refusal(tmp_path, "role = [3]")
+    assert f"{PREFIX}ROLE: [[role]] number 1 is no table" in refusal(tmp_path, ROLE="gain")
+
+
+def test_the_example_of_a_list_of_tables_in_the_commented_file_is_valid(tmp_path: Path) -> None:
+    example = commented_file().partition("# [[role]]")
+    assert example[1]
+    settings = read(tmp_path, (example[1] + example[2]).replace("# ", ""))
+    assert settings.role[0].role is Role.GAIN

@@ -10,20 +10,27 @@ from empiar_schema.faults import CatalogueFault, ExitCode
 
 if TYPE_CHECKING:
     from empiar_mirror.plan import Plan
+    from empiar_schema.role_store import EntryRoles
     from empiar_schema.settings import Settings
 
 
 @click.command("plan")
 @ids_argument
-@click.option("--explain", is_flag=True, help="Show each entry, and how the estimate came about.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Show each entry, what its files are taken for, and how the estimate came about.",
+)
 @standard_options
 def command(invocation: Invocation, ids: tuple[int, ...], explain: bool) -> ExitCode:
     """Say what a sync would move: files, bytes, disk, time. Changes nothing.
 
     Without IDs: every entry that was asked for before.
     """
-    plan = _plan(invocation.settings(), ids)
-    invocation.result(_document(plan), _lines(plan, explain=explain))
+    settings = invocation.settings()
+    plan = _plan(settings, ids)
+    roles = _roles(settings, plan) if explain else {}
+    invocation.result(_document(plan, roles), _lines(plan, roles, explain=explain))
     return ExitCode.OK
 
 
@@ -54,11 +61,21 @@ def _plan(settings: Settings, ids: tuple[int, ...]) -> Plan:
         )
 
 
-def _document(plan: Plan) -> dict[str, object]:
+def _roles(settings: Settings, plan: Plan) -> dict[int, EntryRoles]:
+    from empiar_mirror.reading import reading
+    from empiar_schema.role_store import entry_roles
+
+    with reading(settings.root) as connection:
+        return {entry.empiar_id: entry_roles(connection, entry.empiar_id) for entry in plan.entries}
+
+
+def _document(plan: Plan, roles: dict[int, EntryRoles]) -> dict[str, object]:
     from dataclasses import asdict
 
+    explained = {"roles": [asdict(entry) for entry in roles.values()]} if roles else {}
     return {
         **asdict(plan),
+        **explained,
         "files": plan.files,
         "bytes": plan.bytes,
         "seconds": plan.seconds,
@@ -67,7 +84,22 @@ def _document(plan: Plan) -> dict[str, object]:
     }
 
 
-def _lines(plan: Plan, *, explain: bool) -> Iterator[str]:
+def _role_lines(roles: EntryRoles) -> Iterator[str]:
+    """What the entry's files are taken for, and how to see and correct what is not sure."""
+    from empiar_mirror.cli.text import count
+    from empiar_schema.role_reasons import UNSURE
+
+    named = ", ".join(f"{files:,} {role.replace('_', ' ')}" for role, files in roles.files.items())
+    stated = f" ({roles.overridden:,} stated in the configuration)" if roles.overridden else ""
+    yield f"  roles: {named}{stated}"
+    if roles.unsure:
+        where = f"empiar_id = {roles.empiar_id} AND role_confidence < {UNSURE:g} AND role <> 'other'"
+        yield f"  {count(roles.unsure, 'file')} of uncertain role (below {UNSURE:g}); to see them:"
+        yield f'  empiar-mirror query "SELECT path, role, role_confidence, role_reason FROM files WHERE {where}"'  # noqa: S608 - for people to run
+        yield "  to correct them: tables [[role]] in the configuration (docs/roles.md)"
+
+
+def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterator[str]:
     from empiar_mirror.cli.text import count, duration, rate
     from empiar_schema.sizes import format_bytes
 
@@ -79,6 +111,7 @@ def _lines(plan: Plan, *, explain: bool) -> Iterator[str]:
                 f" {entry.files_here:,} here, {format_bytes(entry.bytes_here)}; {entry.files_failed:,} failed"
             )
             yield from (f"  {family}" for family in entry.families)
+            yield from _role_lines(roles[entry.empiar_id])
     here = sum(entry.bytes_here for entry in plan.entries)
     yield (
         f"{count(len(plan.entries), 'entry', 'entries')}: {count(plan.files, 'file')} to move by {plan.channel}, "
