@@ -7,10 +7,10 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,12 +65,26 @@ def load(file: Path | None = None, *, environ: Mapping[str, str], cwd: Path) -> 
 
 
 def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
-    """Every key, dotted: ``root``, ``archive.api_url`` …, in the order of the models."""
+    """Every key, dotted: ``root``, ``archive.api_url`` …, in the order of the models; not those of tables that users name."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from known_keys(field.annotation, f"{prefix}{name}.")
-        else:
+        elif model is not Settings or name not in named_tables():
             yield f"{prefix}{name}"
+
+
+def named_tables() -> dict[str, type[BaseModel]]:
+    """Tables of which there may be many, each with a name of the user's: ``hook`` for ``[hook.NAME]``, and what is in one."""
+    fields = Settings.model_fields.items()
+    return {name: model for name, field in fields if (model := _model_of_many(field.annotation)) is not None}
+
+
+def _model_of_many(annotation: object) -> type[BaseModel] | None:
+    """The model that a dict or tuple of models holds."""
+    for part in get_args(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
 
 
 def variable_of(key: str) -> str:
@@ -176,8 +190,8 @@ def _unknown_variable(name: str) -> str:
 
 def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str:
     parts = [part for part in detail["loc"] if isinstance(part, str)]
-    key = ".".join(parts)
-    known = list(known_keys())
+    key = ".".join(part for part in parts if part != "[key]")
+    known = [*known_keys(), *_keys_of_named(parts)]
     if detail["type"] == "extra_forbidden":
         meant = nearest(key, known)
         return f"{file}: unknown key {key}" + (f"; did you mean {meant}?" if meant else "")
@@ -188,6 +202,17 @@ def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str
     if key not in known:  # a rule about a whole table
         return f"{place}: [{key}] {allowed}"
     return f"{place}: {key} = {_shown(detail['input'])}: {allowed}"
+
+
+def _keys_of_named(parts: Sequence[str]) -> Iterator[str]:
+    """The keys of the table that the user named, where `parts` lead into one: ``hook.motioncor3.command``."""
+    if len(parts) < 2 or parts[0] not in named_tables():
+        return
+    for name, field in named_tables()[parts[0]].model_fields.items():
+        yield (key := f"{parts[0]}.{parts[1]}.{name}")
+        inner = _model_of_many(field.annotation)
+        if inner is not None:
+            yield from known_keys(inner, f"{key}.")
 
 
 def _shown(value: object) -> str:

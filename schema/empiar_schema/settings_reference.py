@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from empiar_schema.configuration import variable_of
+from empiar_schema.configuration import named_tables, variable_of
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
+
+#: At the end of the commented file; a space after each # keeps it apart from the keys that can be switched on one by one.
+_EXAMPLE = (
+    "# External programs that run on arrived files (docs/hooks.md has templates for MotionCor3, RELION and CTFFIND):",
+    "# [hook.motioncorr]",
+    '# roles = ["movie"]',
+    '# command = ["program", "--in", "{input}", "--out", "{output}", ["--gain", "{gain}"]]',
+    '# outputs = [{ path = "{stem}.mrc", kind = "micrograph" }]',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ def commented_file() -> str:
             lines += ["", f"# {sentences[table]}", f"[{table}]"]
         value = key.default if key.default is not None else f"{key.example}  # an example; not set by default"
         lines += [f"# {key.sentence}", f"#{key.name} = {value}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_EXAMPLE]) + "\n"
 
 
 def reference_markdown() -> str:
@@ -65,6 +74,8 @@ def reference_markdown() -> str:
     lines = ["### Top level", "", *_markdown_rows(Settings, "")]
     for table, model in _tables():
         lines += ["", f"### [{table}]", "", _sentence_of(model), "", *_markdown_rows(model, table)]
+    for table, model in named_tables().items():
+        lines += ["", f"### [{table}.NAME]", "", _sentence_of(model), "", *_named_rows(model, table)]
     return "\n".join(lines) + "\n"
 
 
@@ -74,6 +85,14 @@ def _markdown_rows(model: type[BaseModel], table: str) -> Iterator[str]:
     for key in _keys_of(model, table):
         default = f"`{key.default}`" if key.default is not None else f"not set; such as `{key.example}`"
         yield f"| `{key.name}` | {default} | {key.sentence} | `{variable_of(key.dotted)}` |"
+
+
+def _named_rows(model: type[BaseModel], table: str) -> Iterator[str]:
+    yield "| key | default | meaning |"
+    yield "| --- | --- | --- |"
+    for key in _keys_of(model, f"{table}.NAME"):
+        default = f"`{key.default}`" if key.default is not None else f"not set; such as `{key.example}`"
+        yield f"| `{key.name}` | {default} | {key.sentence} |"
 
 
 def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -86,9 +105,21 @@ def _keys_of(model: type[BaseModel], table: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             continue
-        default = None if field.default is None else _as_toml(field, field.default)
-        example = json.dumps(field.examples[0]) if field.examples else None
+        if model is Settings and name in named_tables():
+            continue
+        unset = field.is_required() or field.default is None
+        default = None if unset else _as_toml(field, field.default)
+        example = _example(field.examples[0]) if field.examples else None
         yield Key(table, name, default, example, field.description or "")
+
+
+def _example(value: object) -> str:
+    """`value` as TOML, which differs from JSON in its tables."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_example, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_example(item)}' for key, item in value.items())} }}"
+    return json.dumps(value)
 
 
 def _as_toml(field: FieldInfo, value: object) -> str:

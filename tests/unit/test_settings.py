@@ -174,3 +174,82 @@ def test_a_key_with_one_letter_lost_is_recognised(key: str, data: st.DataObject)
     table, dot, name = key.rpartition(".")
     at = data.draw(st.integers(0, len(name) - 1))
     assert nearest(f"{table}{dot}{name[:at]}{name[at + 1 :]}", list(known_keys())) is not None
+
+
+# --- tables that users name ---------------------------------------------------------------------------------
+
+HOOK = """
+[hook.average]
+command = ["average", "-i", "{input}", ["--gain", "{gain}"], "-o", "{output}"]
+outputs = [{ path = "{stem}.mrc", kind = "micrograph" }]
+"""
+
+
+def test_a_hook_is_read_with_its_lists_in_lists(tmp_path: Path) -> None:
+    hook = read(tmp_path, HOOK).hook["average"]
+    assert hook.command == ("average", "-i", "{input}", ("--gain", "{gain}"), "-o", "{output}")
+    assert (hook.outputs[0].path, hook.outputs[0].kind) == ("{stem}.mrc", "micrograph")
+    assert (hook.source, hook.threads, hook.enabled) == ("deposited", 1, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ('commands = ["x"]', "unknown key hook.average.commands; did you mean hook.average.command?"),
+        ('roles = ["film"]', "hook.average.roles = "),
+        ('needs = ["luck"]', "hook.average.needs = "),
+        ("timeout = 0", "hook.average.timeout = 0: must be greater than 0"),
+        ('answers = ["{inptu}"]', "{inptu} means nothing"),
+        ('answers = ["{input"]', "hook.average.answers"),
+        ('answers = ["{input.__class__}"]', "means nothing"),
+        ('environment = { EMPIAR_MIRROR_ROOT = "x" }', "is the mirror's own and is never given to a program"),
+        ('environment = { "A B" = "x" }', "is no name of a variable"),
+        ('writable = ["cache"]', "must be an absolute path"),
+        ('gains = { x = "data/gain.mrc" }', "gains must name entries by number"),
+        ('source = "average"', "hook.average.source leads back to average"),
+        ('offer = "hardlink"', "must be 'symlink' or 'copy'"),
+    ],
+)
+def test_each_mistake_in_a_hook_has_its_sentence(tmp_path: Path, more: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, HOOK + more)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ('[{ path = "../x", kind = "micrograph" }]', "must be a path of a file in the folder"),
+        ('[{ path = "/x", kind = "micrograph" }]', "must be a path of a file in the folder"),
+        ('[{ path = "input/x", kind = "micrograph" }]', "must not lie in input/"),
+        ('[{ path = "{output}", kind = "micrograph" }]', "must not hold {output}"),
+        ('[{ path = "x", kind = "a b" }]', "must be a word such as micrograph"),
+        ('[{ path = "x", kind = "y", name = "a/b" }]', "must be a name without folders"),
+        ('[{ path = "x", kid = "y" }]', "unknown key hook.h.outputs.kid; did you mean hook.h.outputs.kind?"),
+        ("[]", "hook.h.outputs = []"),
+    ],
+)
+def test_each_mistake_in_an_output_has_its_sentence(tmp_path: Path, outputs: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, f'[hook.h]\ncommand = ["x"]\noutputs = {outputs}\n')
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("[]", "hook.h.command = []"),
+        ('["{input}"]', "the first text of command must be the program itself"),
+        ('[["x"]]', "the first text of command must be the program itself"),
+        ('["x", [3]]', "a list in a list must hold texts only"),
+        ('["x", 3]', "must be texts, or lists of texts"),
+        ('"x {input}"', "hook.h.command"),
+    ],
+)
+def test_each_mistake_in_a_command_has_its_sentence(tmp_path: Path, command: str, sentence: str) -> None:
+    hook = f'[hook.h]\ncommand = {command}\noutputs = [{{ path = "x", kind = "y" }}]\n'
+    assert sentence in refusal(tmp_path, hook)
+
+
+def test_a_hook_needs_a_name_that_can_be_a_folder_and_hooks_no_circle(tmp_path: Path) -> None:
+    assert "names a folder" in refusal(tmp_path, HOOK.replace("hook.average", 'hook."../x"'))
+    assert "choose another" in refusal(tmp_path, HOOK.replace("hook.average", "hook.deposited"))
+    circle = HOOK + 'source = "other"\n' + HOOK.replace("average]", "other]") + 'source = "average"\n'
+    assert "it would wait for its own products" in refusal(tmp_path, circle)
+    assert f"{PREFIX}HOOK in the environment means nothing" in refusal(tmp_path, HOOK="x")
