@@ -82,7 +82,7 @@ Argument = Annotated[str | tuple[str, ...], BeforeValidator(_argument)]
 
 def _inside(template: str) -> str:
     path = PurePosixPath(template)
-    if path.is_absolute() or ".." in path.parts or not path.name or template.endswith("/"):
+    if path.is_absolute() or {"", ".", ".."} & set(template.split("/")):
         raise ValueError("must be a path of a file in the folder where the program runs")
     if path.parts[0] in OFFERED:
         raise ValueError(f"must not lie in {path.parts[0]}/, which holds what the program is given")
@@ -151,7 +151,7 @@ class HookSettings(Table):
     entries: Annotated[tuple[PositiveInt, ...], AfterValidator(each_once)] = ()
     """Only files of these entries, by number; empty means all entries that are mirrored."""
     needs: Annotated[tuple[Need, ...], AfterValidator(each_once)] = ()
-    """What must be known before it runs: gain, defects, pixel_size, frames. A file without it waits, and `why` says for what."""
+    """Only files for which these are here or known: gain, defects, pixel_size, frames. Others are passed over."""
     gains: dict[str, str] = Field(default={})
     """The gain reference of an entry where the nearest is not the right one: `{ 10389 = "data/gainref/CountRef.mrc" }`."""
     answers: tuple[Template, ...] = ()
@@ -162,8 +162,10 @@ class HookSettings(Table):
     """Variables of the program beside PATH, LD_LIBRARY_PATH, CUDA_VISIBLE_DEVICES and LANG; nothing else of ours is passed on."""
     offer: Literal["symlink", "copy"] = "symlink"
     """How it gets its input: a symbolic link to the archive, or a copy of its own (without cost where the file system has reflinks) for programs that change their input."""
+    fence: bool = True
+    """Whether the kernel keeps it from writing outside its folder and from gaining rights (Landlock, Linux 5.13 and later). A program that needs setuid, such as some installations of Apptainer, needs `false`."""
     writable: tuple[Annotated[str, AfterValidator(_absolute)], ...] = ()
-    """Folders outside its own in which it may write as well, such as a cache; where the kernel has Landlock all others are closed."""
+    """Folders outside its own in which it may write as well, such as a cache."""
     threads: PositiveInt = Field(default=1, le=1024)
     """Threads that it uses; `making.workers` divided by this many run at once. Give a program that needs the whole GPU as many as there are workers."""
     memory: Bytes | None = Field(default=None, gt=0, examples=["16GiB"])

@@ -27,6 +27,9 @@ _FAILED: Final = JOB_STATE_CODES[_S.FAILED]
 _OPEN: Final = f"state <> {_MADE}"
 _CLAIMABLE: Final = ", ".join(str(JOB_STATE_CODES[state]) for state in sorted(JOBS_CLAIMABLE))
 
+#: Why a job with older products is parked whose maker no longer works on its file.
+NOT_ASKED_FOR: Final = "its maker does not work on this file any more; what it made before stays"
+
 # --- wishes -------------------------------------------------------------------------------------------------
 
 # An obstacle leaves alone what is made: a program that is missing for a day must not cost all that it made.
@@ -61,32 +64,51 @@ def want_jobs(conn: sqlite3.Connection, empiar_id: int, wishes: Sequence[Wish], 
     return max(0, new)
 
 
+def known_jobs(
+    conn: sqlite3.Connection, empiar_id: int, maker: str
+) -> dict[int | None, tuple[str, JobState]]:
+    """Recipe and state of the maker's jobs in the entry, by the file worked on (None for the whole entry)."""
+    rows = conn.execute(
+        "SELECT file_id, recipe, state FROM job WHERE empiar_id = ? AND maker = ?", (empiar_id, maker)
+    )
+    return {file_id: (recipe, JOB_STATES[state]) for file_id, recipe, state in rows}
+
+
 def forget_other_jobs(
     conn: sqlite3.Connection, empiar_id: int, maker: str, *, keep: Iterable[int | None]
 ) -> int:
-    """Jobs of this maker that made nothing and are not on the files `keep` are gone; returns how many."""
+    """Of this maker's jobs that wait or failed, those on other files than `keep` are gone; returns how many.
+
+    Where an earlier recipe made something, that stays on record, and the job is parked.
+    """
     kept = {file_id or 0 for file_id in keep}
     rows = conn.execute(
-        f"SELECT job_id, ifnull(file_id, 0) FROM job j WHERE empiar_id = ? AND maker = ? AND {_OPEN} AND state <> {_RUNNING}"
-        " AND NOT EXISTS (SELECT 1 FROM product p WHERE p.job_id = j.job_id)",
+        "SELECT job_id, ifnull(file_id, 0), EXISTS (SELECT 1 FROM product p WHERE p.job_id = j.job_id) FROM job j"
+        f" WHERE empiar_id = ? AND maker = ? AND {_OPEN} AND state <> {_RUNNING} AND recipe <> ''",
         (empiar_id, maker),
+    ).fetchall()
+    others = [(job_id, made) for job_id, file_id, made in rows if file_id not in kept]
+    # Without a recipe, so that it is wanted again as soon as the file is one of the maker's again.
+    conn.executemany(
+        f"UPDATE job SET state = {_PARKED}, recipe = '', error = ? WHERE job_id = ?",
+        [(NOT_ASKED_FOR, job_id) for job_id, made in others if made],
     )
-    return _forget(conn, [job_id for job_id, file_id in rows.fetchall() if file_id not in kept])
+    unmade = [(job_id,) for job_id, made in others if not made]
+    conn.executemany("DELETE FROM job_input WHERE job_id = ?", unmade)
+    conn.executemany("DELETE FROM job WHERE job_id = ?", unmade)
+    return len(unmade)
+
+
+def makers_with_open_jobs(conn: sqlite3.Connection, empiar_id: int) -> set[str]:
+    """The makers that have jobs in the entry which are not made."""
+    rows = conn.execute(f"SELECT DISTINCT maker FROM job WHERE empiar_id = ? AND {_OPEN}", (empiar_id,))
+    return {row[0] for row in rows}
 
 
 def forget_makers(conn: sqlite3.Connection, empiar_id: int, *, keep: Iterable[str]) -> int:
     """Jobs that made nothing, of makers that are no longer configured, are gone; returns how many."""
-    rows = conn.execute(
-        f"SELECT DISTINCT maker FROM job WHERE empiar_id = ? AND {_OPEN}", (empiar_id,)
-    ).fetchall()
-    strangers = sorted({row[0] for row in rows} - set(keep))
+    strangers = sorted(makers_with_open_jobs(conn, empiar_id) - set(keep))
     return sum(forget_other_jobs(conn, empiar_id, maker, keep=()) for maker in strangers)
-
-
-def _forget(conn: sqlite3.Connection, job_ids: Sequence[int]) -> int:
-    conn.executemany("DELETE FROM job_input WHERE job_id = ?", [(job_id,) for job_id in job_ids])
-    conn.executemany("DELETE FROM job WHERE job_id = ?", [(job_id,) for job_id in job_ids])
-    return len(job_ids)
 
 
 def retry_jobs(
@@ -125,11 +147,10 @@ def claim_jobs(conn: sqlite3.Connection, empiar_id: int, maker: str, *, now: int
     return [Job(row[0], empiar_id, maker, row[1], row[2], row[3]) for row in rows]
 
 
-def next_job_at(conn: sqlite3.Connection, empiar_id: int, maker: str) -> int | None:
-    """When the earliest job of this maker may begin; None if none waits."""
+def next_retry_at(conn: sqlite3.Connection, empiar_id: int, maker: str) -> int | None:
+    """When the earliest failed job of this maker may be tried again; None if none is to be."""
     query = (
-        f"SELECT min(not_before) FROM job WHERE empiar_id = ? AND maker = ? AND {_OPEN}"
-        f" AND state IN ({_CLAIMABLE})"
+        f"SELECT min(not_before) FROM job WHERE empiar_id = ? AND maker = ? AND {_OPEN} AND state = {_FAILED}"
     )
     found: int | None = conn.execute(query, (empiar_id, maker)).fetchone()[0]
     return found
@@ -165,24 +186,9 @@ def _move(conn: sqlite3.Connection, job_id: int, after: JobState) -> JobState:
 # --- ends ---------------------------------------------------------------------------------------------------
 
 
-def clear_places(conn: sqlite3.Connection, job_id: int, paths: Sequence[str]) -> list[str]:
-    """No record speaks of these paths any more, so that new bytes may take them; returns the paths that the job's other products have.
-
-    Raises:
-        CatalogueFault: one of them is a product of another job.
-    """
-    empiar_id = conn.execute("SELECT empiar_id FROM job WHERE job_id = ?", (job_id,)).fetchone()[0]
-    for path in paths:
-        row = conn.execute(
-            "SELECT job_id FROM product WHERE empiar_id = ? AND path = ?", (empiar_id, path)
-        ).fetchone()
-        if row is not None and row[0] != job_id:
-            raise CatalogueFault(f"{path} is a product of another file already")
-    conn.executemany(
-        "DELETE FROM product WHERE empiar_id = ? AND path = ?", [(empiar_id, path) for path in paths]
-    )
-    rows = conn.execute("SELECT path FROM product WHERE job_id = ? ORDER BY product_id", (job_id,))
-    return [row[0] for row in rows.fetchall()]
+def clear_places(conn: sqlite3.Connection, job_id: int, paths: Sequence[str]) -> None:
+    """No product of this job is recorded at these paths any more, so that new bytes may take them."""
+    conn.executemany("DELETE FROM product WHERE job_id = ? AND path = ?", [(job_id, path) for path in paths])
 
 
 def record_made(
@@ -255,6 +261,12 @@ def give_back_job(conn: sqlite3.Connection, job_id: int) -> None:
         _move(conn, job_id, _S.WANTED)
 
 
+def any_running(conn: sqlite3.Connection) -> bool:
+    """Whether a job is running; costs no write."""
+    query = f"SELECT EXISTS (SELECT 1 FROM job WHERE {_OPEN} AND state = {_RUNNING})"
+    return bool(conn.execute(query).fetchone()[0])
+
+
 def recover_jobs(conn: sqlite3.Connection) -> int:
     """No job is running; returns how many a process that is gone had begun."""
     query = f"SELECT job_id FROM job WHERE {_OPEN} AND state = {_RUNNING}"
@@ -267,10 +279,24 @@ def recover_jobs(conn: sqlite3.Connection) -> int:
 # --- products -----------------------------------------------------------------------------------------------
 
 
-def recorded_paths(conn: sqlite3.Connection, empiar_id: int, paths: Iterable[str]) -> set[str]:
-    """Those of `paths` that a product of the entry has."""
-    query = "SELECT 1 FROM product WHERE empiar_id = ? AND path = ?"
-    return {path for path in paths if conn.execute(query, (empiar_id, path)).fetchone() is not None}
+def products_of_job(conn: sqlite3.Connection, job_id: int) -> list[str]:
+    """The paths of the job's products, below ``derived/<id>``."""
+    rows = conn.execute("SELECT path FROM product WHERE job_id = ? ORDER BY product_id", (job_id,))
+    return [row[0] for row in rows.fetchall()]
+
+
+def owners(conn: sqlite3.Connection, empiar_id: int, paths: Iterable[str]) -> dict[str, int]:
+    """Those of `paths` that are products, each with its job."""
+    query = "SELECT job_id FROM product WHERE empiar_id = ? AND path = ?"
+    found = ((path, conn.execute(query, (empiar_id, path)).fetchone()) for path in paths)
+    return {path: row[0] for path, row in found if row is not None}
+
+
+def doubt_product(conn: sqlite3.Connection, empiar_id: int, path: str) -> None:
+    """The product's bytes are no longer those on record: its record is gone, and its job is wanted again."""
+    for job_id in owners(conn, empiar_id, [path]).values():
+        conn.execute("DELETE FROM product WHERE empiar_id = ? AND path = ?", (empiar_id, path))
+        _move(conn, job_id, _S.WANTED)
 
 
 def entry_of_job(conn: sqlite3.Connection, job_id: int) -> int | None:
