@@ -82,8 +82,12 @@ def opened(
     root: Path, toml: str, events: list[Event] | None = None, *, built_in: Sequence[BuiltIn] = ()
 ) -> Mirror:
     """The mirror in `root`, open; what happens is collected in `events`."""
-    seen = events if events is not None else []
-    mirror = Mirror.open(settings_with(root, toml), observer=seen.append, create=True)
+
+    def collect(event: Event) -> None:
+        if events is not None:
+            events.append(event)
+
+    mirror = Mirror.open(settings_with(root, toml), observer=collect, create=True)
     mirror.built_in = built_in
     return mirror
 
