@@ -40,7 +40,8 @@ from empiar_schema.faults import (
     TransientFault,
     UnreachableFault,
 )
-from empiar_schema.settings import CrawlSettings, RoleOverride
+from empiar_schema.role_settings import RoleOverride
+from empiar_schema.settings import CrawlSettings
 from empiar_schema.times import epoch
 
 #: A listing source that could not be reached is tried after the others for so long: where a firewall closes FTP,

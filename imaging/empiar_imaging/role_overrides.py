@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from empiar_schema.role_reasons import Judgement, RoleReason
-from empiar_schema.settings import RoleOverride
+from empiar_schema.role_settings import RoleOverride
 from empiar_schema.states import Role
 
 _ANY_FOLDERS: Final = None

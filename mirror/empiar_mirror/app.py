@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import resource
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self, TypeVar
@@ -26,20 +27,23 @@ from empiar_mirror.header_check import check_headers
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.layout import plan_layout
+from empiar_mirror.makers import placing, registry
+from empiar_mirror.makers.runner import Runner
+from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
 from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
-from empiar_mirror.reports import FailedFile, RecoveryReport, TransferReport, VerifyReport
+from empiar_mirror.reports import FailedFile, MakeReport, RecoveryReport, TransferReport, VerifyReport
 from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
 from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import crawl_store, header_store, transfer_store
+from empiar_schema import crawl_store, header_store, job_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
@@ -82,6 +86,7 @@ class Folders:
     quarantine: Path
     datasets: Path
     manifests: Path
+    derived: Path
 
     @classmethod
     def below(cls, root: Path) -> Folders:
@@ -90,7 +95,7 @@ class Folders:
         Raises:
             ConfigFault: `root` cannot be written.
         """
-        names = ("staging", "archive", "quarantine", "datasets", "manifests")
+        names = ("staging", "archive", "quarantine", "datasets", "manifests", "derived")
         try:
             for name in names:
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -129,6 +134,8 @@ class Mirror:
     #: What the start put in order.
     recovery: RecoveryReport
     clock: Callable[[], float] = time.time
+    #: What makes derived files besides the hooks of the configuration.
+    built_in: Sequence[registry.BuiltIn] = registry.BUILT_IN
     _lock: InstanceLock | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORK_THREADS, "mirror"))
     _stops: list[Callable[[], object]] = field(default_factory=list)
@@ -158,6 +165,8 @@ class Mirror:
             raise
         try:
             recovery = recover(catalogue, staging=folders.staging, archive=folders.archive, clock=time.time)
+            jobs = placing.recover_jobs(catalogue, folders.root)
+            recovery = replace(recovery, jobs_given_back=jobs)
             clean_leftovers(folders.root)
         except BaseException:
             catalogue.close()
@@ -320,7 +329,7 @@ class Mirror:
                     await engine.run(ids)
             finally:
                 self._stops.remove(engine.stop)
-        arranged = {} if self._stopped else await self._finish_entries(ids)
+        making, arranged = await self._finish_entries(ids)
         failed = await self.catalogue.read(functools.partial(_failed, ids=ids))
         return TransferReport(
             arrived=tally.arrived,
@@ -328,6 +337,7 @@ class Mirror:
             already_here=here_before,
             failed=tuple(failed),
             arranged=arranged,
+            making=making,
             stopped=self._stopped,
         )
 
@@ -386,18 +396,25 @@ class Mirror:
             clock=self.clock,
         )
 
-    async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
-        """Roles, contradictions, manifests and layouts follow what is here."""
+    async def _finish_entries(self, ids: Sequence[int]) -> tuple[MakeReport, dict[str, int]]:
+        """Roles, contradictions, manifests, derived files and layouts follow what is here, unless the mirror is stopped before."""
+        if self._stopped:
+            return MakeReport(), {}
         for empiar_id in ids:
             await in_thread(self._threads, self._renew_roles, empiar_id)
             await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
-            await in_thread(self._threads, self._write_manifests, empiar_id)
+        await self._write_all_manifests(ids)
+        making = await self.make(ids)
         arranged: dict[str, int] = {}
-        for empiar_id in ids:
+        for empiar_id in () if self._stopped else ids:
             for view in self.settings.arrange.views:
                 report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
                 arranged[view] = arranged.get(view, 0) + report.linked + report.kept
-        return arranged
+        return making, arranged
+
+    async def _write_all_manifests(self, ids: Sequence[int]) -> None:
+        for empiar_id in ids:
+            await in_thread(self._threads, self._write_manifests, empiar_id)
 
     def _renew_roles(self, empiar_id: int) -> None:
         renew_roles(self.catalogue, empiar_id, self.settings.role)
@@ -405,6 +422,49 @@ class Mirror:
     def _write_manifests(self, empiar_id: int) -> None:
         with self.catalogue.reader() as conn:
             write_entry_manifests(conn, self.folders.root, empiar_id)
+
+    # --- derived files --------------------------------------------------------------------------------
+
+    async def make(
+        self, ids: Sequence[int] | None, *, makers: Sequence[str] | None = None, retry: bool = False
+    ) -> MakeReport:
+        """What the configuration asks for is made of the files of these entries that are here, or the report says what is not.
+
+        Only what is missing or whose parents or recipe have changed is made. With `retry`, what was given up gets a fresh
+        budget.
+
+        Raises:
+            ConfigFault: there is no such maker, or makers do not fit together.
+            StorageFault: the disk is full or refuses; what was made stands.
+        """
+        ids = await self._ids(ids)
+        workers = Workers()
+        runner = self._runner(workers)
+        if retry:
+            await self.catalogue.write(
+                functools.partial(job_store.retry_jobs, empiar_ids=ids, makers=makers, now=int(self.clock()))
+            )
+        self._stops.append(runner.stop)
+        try:
+            report = MakeReport(stopped=True) if self._stopped else await runner.run(ids, only=makers)
+        finally:
+            self._stops.remove(runner.stop)
+            await workers.aclose()
+        if report.damaged:
+            await self._write_all_manifests(ids)
+        return report
+
+    def _runner(self, workers: Workers) -> Runner:
+        return Runner(
+            catalogue=self.catalogue,
+            root=self.folders.root,
+            makers=registry.configured(self.settings, workers, built_in=self.built_in),
+            workers=self.settings.making.workers or os.cpu_count() or 1,
+            space=Space(self.folders.staging, self.settings.disk),
+            threads=self._threads,
+            observer=self.observer,
+            clock=self.clock,
+        )
 
     # --- layout ---------------------------------------------------------------------------------------
 

@@ -19,11 +19,12 @@ from empiar_schema.sizes import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
-_DEBUG: Final = (events.AttemptBegan, events.StepTaken, events.ListingProgressed)
+_DEBUG: Final = (events.AttemptBegan, events.StepTaken, events.ListingProgressed, events.JobStepTaken)
 _WARNING: Final = (
     events.CrawlFailed,
     events.AttemptFailed,
     events.FileGivenUp,
+    events.JobFailed,
     events.EntryAbsent,
     events.Paused,
 )
@@ -129,6 +130,8 @@ class ProgressObserver:
         self._listed = 0
         self._crawl = self._bars.add_task("crawl", total=None, visible=False, amount="")
         self._transfer = self._bars.add_task("transfer", total=None, visible=False, amount="")
+        self._making = self._bars.add_task("make", total=None, visible=False, amount="")
+        self._jobs_wanted = self._jobs_made = self._jobs_failed = 0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -141,6 +144,8 @@ class ProgressObserver:
         """The bars show the state after the event."""
         if isinstance(event, events.EntryCrawled | events.ListingReplaced | events.ListingProgressed):
             self._crawl_went_on(event)
+        elif isinstance(event, events.JobsWanted | events.JobMade | events.JobFailed):
+            self._making_went_on(event)
         else:
             self._transfer_went_on(event)
 
@@ -158,6 +163,22 @@ class ProgressObserver:
         )
         amount = f"{self._crawled:,} entries, {self._listed:,} files listed{now}"
         self._bars.update(self._crawl, visible=True, amount=amount)
+
+    def _making_went_on(self, event: events.JobsWanted | events.JobMade | events.JobFailed) -> None:
+        match event:
+            case events.JobsWanted():
+                self._jobs_wanted += event.jobs
+            case events.JobMade():
+                self._jobs_made += 1
+            case events.JobFailed():
+                self._jobs_failed += 1
+        failed = f", {self._jobs_failed:,} failed" if self._jobs_failed else ""
+        done = self._jobs_made + self._jobs_failed
+        # More than was newly wanted is done where an earlier run was stopped.
+        total = max(self._jobs_wanted, done)
+        amount = f"{self._jobs_made:,} of {total:,} made{failed}"
+        self._bars.update(self._transfer, visible=False)
+        self._bars.update(self._making, visible=True, completed=done, total=total, amount=amount)
 
     def _transfer_went_on(self, event: Event) -> None:
         match event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from empiar_schema.jobs import JobState
 from empiar_schema.states import CopyState
 
 
@@ -17,6 +18,29 @@ class FailedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A derived file that could not be made: of what (``10017/data/a.tif``), by whom, and why."""
+
+    path: str
+    maker: str
+    state: JobState
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeReport:
+    """What the makers made."""
+
+    made: int = 0
+    products: int = 0
+    failed: tuple[FailedJob, ...] = ()
+    #: Deposited files whose bytes a program changed; `repair` fetches them again.
+    damaged: int = 0
+    #: Stopped by a signal; what was begun is begun anew.
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TransferReport:
     """What a transfer brought."""
 
@@ -26,6 +50,8 @@ class TransferReport:
     failed: tuple[FailedFile, ...]
     #: Arranged files by view.
     arranged: dict[str, int] = field(default_factory=dict)
+    #: What was made of the files that are here; nothing where no maker is configured.
+    making: MakeReport = field(default_factory=MakeReport)
     #: Stopped by a signal; what was begun is kept.
     stopped: bool = False
 
@@ -51,3 +77,5 @@ class RecoveryReport:
     given_back: int = 0
     #: Part files that belong to no claim.
     discarded: int = 0
+    #: Jobs on files here that had been begun; they begin anew.
+    jobs_given_back: int = 0

@@ -10,7 +10,7 @@ from empiar_imaging.role_overrides import Overrides
 from empiar_schema import crawl_store, role_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.role_reasons import Judgement
-from empiar_schema.settings import RoleOverride
+from empiar_schema.role_settings import RoleOverride
 
 
 def renew_roles(catalogue: Catalogue, empiar_id: int, stated: Sequence[RoleOverride]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.job_status import MakerStatus, StuckJob, makers_of, stuck_jobs
 from empiar_mirror.plan import Moved
 from empiar_mirror.plan_facts import recent_attempts
 from empiar_schema.transfer_store import next_not_before
@@ -61,6 +62,9 @@ class Status:
     next_try_at: int | None
     #: The process that works on the mirror now, by pid and command.
     worker: str | None
+    #: How far derived files are, by entry and maker.
+    makers: tuple[MakerStatus, ...] = ()
+    stuck_jobs: tuple[StuckJob, ...] = ()
 
     @property
     def files_left(self) -> int:
@@ -85,6 +89,7 @@ def read_status(
 ) -> Status:
     """The status of these entries, or of all that were asked for."""
     entries = _entries(connection, ids)
+    makers = makers_of(connection, ids)
     latest = recent_attempts(connection)
     # Every file of a complete entry is here, so only the others can hold something stuck.
     open_ids = [e.empiar_id for e in entries if e.here_files < e.wanted_files]
@@ -96,6 +101,8 @@ def read_status(
         last_bytes_at=int(latest[0].ended_at) if latest else None,
         next_try_at=next_not_before(connection, empiar_ids=open_ids) if open_ids else None,
         worker=worker,
+        makers=makers,
+        stuck_jobs=stuck_jobs(connection, makers),
     )
 
 
@@ -109,6 +116,9 @@ def ailments(status: Status, *, now: float, disk_refusal: str | None) -> list[st
     damaged = sum(1 for file in status.stuck if file.state == "damaged")
     if damaged:
         found.append(f"{damaged:,} files are damaged: `empiar-mirror repair` fetches them again")
+    parked = sum(maker.parked for maker in status.makers)
+    if parked:
+        found.append(f"{parked:,} derived files could not be made: `empiar-mirror make --retry` tries again")
     if status.files_left > 0:
         if disk_refusal is not None:
             found.append(f"the disk takes nothing more: {disk_refusal}")

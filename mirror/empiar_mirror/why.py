@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.job_status import makers_of, why_derived, why_made
 from empiar_schema.codes import STATE_CODES, words_of
 from empiar_schema.paths import accession, text_from_bytes
 from empiar_schema.sizes import format_bytes
@@ -27,7 +28,7 @@ class Reason:
 
     empiar_id: int
     path: str | None
-    #: A state of a copy, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``.
+    #: A state of a copy or of a job, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``.
     state: str
     sentence: str
     error: str | None = None
@@ -70,13 +71,14 @@ def why_entry(connection: sqlite3.Connection, empiar_id: int, *, worker: str | N
         sentence = (
             f"{name} is here: all {progress['here_files']:,} files, {format_bytes(progress['here_bytes'])}"
         )
-        return [*reasons, Reason(empiar_id, None, "complete", sentence)]
+        complete = Reason(empiar_id, None, "complete", sentence)
+        return [*reasons, complete, *_making(connection, empiar_id)]
     sentence = (
         f"{name}: {progress['here_files']:,} of {progress['wanted_files']:,} files are here, "
         f"{format_bytes(progress['here_bytes'])} of {format_bytes(progress['wanted_bytes'])}"
     )
     reasons.append(Reason(empiar_id, None, "progress", sentence))
-    return [*reasons, *_states_of(connection, empiar_id, "", worker)]
+    return [*reasons, *_states_of(connection, empiar_id, "", worker), *_making(connection, empiar_id)]
 
 
 def why_path(
@@ -87,7 +89,16 @@ def why_path(
     for text in texts:
         found = _file_row(connection, empiar_id, text)
         if found is not None:
-            return [_why_file(connection, found, worker)]
+            jobs = why_made(connection, empiar_id, found["file_id"])
+            return [
+                _why_file(connection, found, worker),
+                *(Reason(empiar_id, found["path"], state, sentence) for state, sentence in jobs),
+            ]
+        derived = why_derived(
+            connection, empiar_id, text.removeprefix("derived/").removeprefix(f"{empiar_id}/")
+        )
+        if derived is not None:
+            return [Reason(empiar_id, text, *derived)]
     entry = why_entry(connection, empiar_id, worker=worker)
     if entry[0].state in ("unknown", "unlisted"):
         return entry
@@ -100,6 +111,24 @@ def why_path(
         f"; did you mean {' or '.join(meant)}?" if meant else ""
     )
     return [Reason(empiar_id, texts[-1], "unknown", sentence)]
+
+
+def _making(connection: sqlite3.Connection, empiar_id: int) -> list[Reason]:
+    """One sentence for each maker that has not made all that it is to make of the entry."""
+    reasons = [Reason(empiar_id, None, *job) for job in why_made(connection, empiar_id, None)]
+    for maker in makers_of(connection, [empiar_id]):
+        left = maker.waiting + maker.running + maker.failed + maker.parked
+        if left:
+            several = f"{left:,} of {left + maker.made:,} files"
+            sentence = f"{maker.maker} has not made what it makes of {several}"
+            failed = maker.failed + maker.parked
+            sentence += (
+                f", {failed:,} of them failed: `empiar-mirror status {empiar_id}` names them"
+                if failed
+                else ""
+            )
+            reasons.append(Reason(empiar_id, None, "progress", sentence))
+    return reasons
 
 
 def _file_row(connection: sqlite3.Connection, empiar_id: int, path: str) -> sqlite3.Row | None:

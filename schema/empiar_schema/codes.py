@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from empiar_schema.files import DAY_S, MINUTE_S
+from empiar_schema.jobs import JobState
 from empiar_schema.role_reasons import RoleReason
 from empiar_schema.states import CopyState, Role
 
@@ -29,6 +30,13 @@ STATE_CODES: Final[Mapping[CopyState, int]] = MappingProxyType(
     }
 )
 STATES: Final[Mapping[int, CopyState]] = MappingProxyType({n: s for s, n in STATE_CODES.items()})
+
+_J = JobState
+#: Nearly all jobs are made, and the partial index of the others says ``state <> 2``.
+JOB_STATE_CODES: Final[Mapping[JobState, int]] = MappingProxyType(
+    {_J.WANTED: 0, _J.RUNNING: 1, _J.MADE: 2, _J.FAILED: 3, _J.PARKED: 4}
+)
+JOB_STATES: Final[Mapping[int, JobState]] = MappingProxyType({n: s for s, n in JOB_STATE_CODES.items()})
 
 _R = Role
 ROLE_CODES: Final[Mapping[Role, int]] = MappingProxyType(

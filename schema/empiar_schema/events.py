@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from empiar_schema.jobs import JobState
 from empiar_schema.states import Channel, CopyState
 
 
@@ -131,6 +132,49 @@ class StepTaken(Event):
 
     name = "step.taken"
     file_id: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsWanted(Event):
+    """A maker has found what it is to make of an entry, and something of it is new or has changed."""
+
+    name = "jobs.wanted"
+    empiar_id: int
+    maker: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobMade(Event):
+    """A job's products are durable and recorded."""
+
+    name = "job.made"
+    job_id: int
+    maker: str
+    path: str
+    products: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed(Event):
+    """An attempt at a job ended without its products; `next_state` says what becomes of it."""
+
+    name = "job.failed"
+    job_id: int
+    maker: str
+    path: str
+    reason: str
+    next_state: JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobStepTaken(Event):
+    """A step of a job is done: ``claimed``, ``ran``, ``checked``, ``listed``, ``cleared``, ``placed``, ``recorded``, ``tidied``."""
+
+    name = "job.step_taken"
+    job_id: int
     step: str
 
 

@@ -301,7 +301,17 @@ _CONTENT = (
     ) STRICT
     """,
     "CREATE UNIQUE INDEX job_once ON job (empiar_id, maker, ifnull(file_id, 0))",
-    "CREATE INDEX job_open ON job (state, empiar_id) WHERE state <> 2",
+    # Conditions appear word for word in the queries: SQLite uses a partial index only then.
+    "CREATE INDEX job_open ON job (empiar_id, maker, job_id) WHERE state <> 2",
+    "CREATE INDEX job_by_file ON job (file_id)",
+    # What a job read: deposited files by number, products by their path below derived/<empiar_id>.
+    """
+    CREATE TABLE job_input (
+        job_id INTEGER NOT NULL REFERENCES job, position INTEGER NOT NULL,
+        role TEXT NOT NULL, file_id INTEGER, product TEXT,
+        PRIMARY KEY (job_id, position)
+    ) STRICT, WITHOUT ROWID
+    """,
     # What jobs made, below derived/<empiar_id>/.
     """
     CREATE TABLE product (
@@ -312,6 +322,7 @@ _CONTENT = (
         stem TEXT,                 -- of the micrograph it belongs to
         parent_file_id INTEGER,    -- the deposited file it was made of; NULL where of several
         bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, made_at INTEGER NOT NULL,
+        details TEXT,              -- JSON object of what the maker says of it
         UNIQUE (empiar_id, path)
     ) STRICT
     """,

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
-from empiar_schema.paths import parse_empiar_id
-from empiar_schema.sizes import parse_duration, parse_size
-from empiar_schema.states import Channel, Role
-
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Bytes = Annotated[int, BeforeValidator(parse_size)]
+from empiar_schema.hook_settings import HookSettings
+from empiar_schema.role_settings import RoleOverride
+from empiar_schema.settings_types import Bytes, FolderName, Seconds, Table, each_once
+from empiar_schema.states import Channel
 
 
 def _base_url(url: str, *schemes: str) -> str:
@@ -54,26 +47,12 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 FtpUrl = Annotated[str, AfterValidator(_ftp_url)]
 
-T = TypeVar("T")
-
-
-def _each_once(items: tuple[T, ...]) -> tuple[T, ...]:
-    if len(set(items)) < len(items):
-        raise ValueError("must name each at most once")
-    return items
-
 
 def _header_text(text: str) -> str:
     # It becomes part of a request header, where a line break would be a header of its own.
     if not text.isascii() or not text.isprintable():
         raise ValueError("must be printable ASCII text on one line")
     return text.strip()
-
-
-def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
-        raise ValueError("must be made of a-z, 0-9, _ and -, because it names a folder")
-    return name
 
 
 def _hours(text: str) -> str:
@@ -94,19 +73,7 @@ def _fraction(value: object) -> object:
 Fraction = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch_as_number(cls, value: object, info: ValidationInfo) -> object:
-        # pydantic would take `true` for 1.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("must not be true or false")
-        return value
-
-
-class ArchiveSettings(_Table):
+class ArchiveSettings(Table):
     """Where the archive is. The defaults are EMPIAR's public addresses."""
 
     api_url: HttpUrl = "https://www.ebi.ac.uk/empiar/api"
@@ -125,7 +92,7 @@ class ArchiveSettings(_Table):
     """The file tree's path in that collection."""
 
 
-class CrawlSettings(_Table):
+class CrawlSettings(Table):
     """How the archive is asked for metadata and listings."""
 
     interval: Seconds = Field(default=6 * 3600.0, gt=0)
@@ -138,7 +105,7 @@ class CrawlSettings(_Table):
     """Connections a host for metadata and listings, at most."""
     contact: Annotated[str, AfterValidator(_header_text)] = ""
     """An e-mail address or web page of whoever runs this mirror; it goes into the User-Agent."""
-    listing: Annotated[tuple[Literal["ftp", "https", "tree"], ...], AfterValidator(_each_once)] = Field(
+    listing: Annotated[tuple[Literal["ftp", "https", "tree"], ...], AfterValidator(each_once)] = Field(
         default=("ftp", "https"), min_length=1
     )
     """Sources of file listings, in the order in which they are tried: ftp, https, and tree, the web site's own directory tree, whose sizes stay estimates and which has no times: a last resort."""
@@ -146,10 +113,10 @@ class CrawlSettings(_Table):
     """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
 
 
-class TransferSettings(_Table):
+class TransferSettings(Table):
     """How files are fetched."""
 
-    channels: Annotated[tuple[Channel, ...], AfterValidator(_each_once)] = Field(
+    channels: Annotated[tuple[Channel, ...], AfterValidator(each_once)] = Field(
         default=(Channel.HTTPS, Channel.FTP), min_length=1
     )
     """Channels in order of preference; a file falls back from one to the next."""
@@ -169,7 +136,7 @@ class TransferSettings(_Table):
     """Large files are fetched in ranges of this size when several connections share one."""
 
 
-class DiskSettings(_Table):
+class DiskSettings(Table):
     """How full the disk may get."""
 
     high_watermark: Fraction = 0.95
@@ -188,7 +155,7 @@ class DiskSettings(_Table):
         return self
 
 
-class GlobusSettings(_Table):
+class GlobusSettings(Table):
     """The Globus account and collection of this mirror; secrets come from the environment or the token store only."""
 
     collection: str = ""
@@ -199,18 +166,16 @@ class GlobusSettings(_Table):
     """Client id of the registered application."""
 
 
-class ArrangeSettings(_Table):
+class ArrangeSettings(Table):
     """The standard layouts."""
 
-    views: Annotated[tuple[Annotated[str, AfterValidator(_folder_name)], ...], AfterValidator(_each_once)] = (
-        "cryoppp",
-    )
+    views: Annotated[tuple[FolderName, ...], AfterValidator(each_once)] = ("cryoppp",)
     """Layout views that are built."""
     link: Literal["auto", "hardlink", "reflink", "symlink", "copy"] = "auto"
     """How a layout refers to the archive's files; auto takes the first that the file system can do."""
 
 
-class ScrubSettings(_Table):
+class ScrubSettings(Table):
     """Regular re-reading of what is here."""
 
     hours: Annotated[str, AfterValidator(_hours)] = ""
@@ -221,41 +186,14 @@ class ScrubSettings(_Table):
     """Every file is read again within this time."""
 
 
-def _entry_number(value: object) -> object:
-    return parse_empiar_id(value) if isinstance(value, str) else value
+class MakingSettings(Table):
+    """How derived files are made of those that are here. What is made, tables [hook.NAME] say (docs/hooks.md)."""
+
+    workers: PositiveInt | None = Field(default=None, le=1024, examples=[8])
+    """Images worked on at once, one a process; not set means one a core. A hook that uses several threads counts for as many."""
 
 
-def _path_pattern(path: str) -> str:
-    parts = path.split("/")
-    if not all(parts) or {".", ".."} & set(parts):
-        raise ValueError(
-            "must be a path below the entry, such as data/gain/*.mrc, without slashes at its ends"
-        )
-    if any("**" in part and part != "**" for part in parts):
-        raise ValueError("** stands for whole folders, alone between slashes: data/**/*.mrc")
-    return path
-
-
-def _known_role(value: object) -> object:
-    roles = [role.value for role in Role]
-    if not isinstance(value, str) or value in roles:
-        return value
-    meant = difflib.get_close_matches(value.lower().replace(" ", "_"), roles, n=1, cutoff=0.5)
-    raise ValueError(f"is no role; did you mean {meant[0]}?" if meant else f"is no role: {', '.join(roles)}")
-
-
-class RoleOverride(_Table):
-    """What files of one entry are for, where you know better than the rules (docs/roles.md). Where several tables fit a file, the last counts."""
-
-    entry: Annotated[int, BeforeValidator(_entry_number), Field(gt=0)] = Field(examples=[10028])
-    """The entry, `10028` or `"EMPIAR-10028"`."""
-    path: Annotated[str, AfterValidator(_path_pattern)] = Field(examples=["data/references/*.mrc"])
-    """Files below the entry: `*` stands for anything within a name, `?` for one character, `**` for any folders; all else for itself."""
-    role: Annotated[Role, BeforeValidator(_known_role)] = Field(examples=["gain"])
-    """Their role: micrograph, movie, tilt_series, gain, defects, particle_stack, particle_coordinates, class_average, volume, metadata, preview or other."""
-
-
-class Settings(_Table):
+class Settings(Table):
     """The whole configuration."""
 
     root: Path = Path("empiar")
@@ -269,3 +207,21 @@ class Settings(_Table):
     globus: GlobusSettings = GlobusSettings()
     arrange: ArrangeSettings = ArrangeSettings()
     scrub: ScrubSettings = ScrubSettings()
+    making: MakingSettings = MakingSettings()
+    hook: dict[FolderName, HookSettings] = Field(default={})
+    """External programs that run on arrived files, by name; see docs/hooks.md."""
+
+    @model_validator(mode="after")
+    def _sources_end(self) -> Self:
+        if "deposited" in self.hook:
+            raise ValueError("hook.deposited: this name stands for the files of the archive; choose another")
+        for name in self.hook:
+            seen, at = {name}, self.hook[name].source
+            while at in self.hook:
+                if at in seen:
+                    raise ValueError(
+                        f"hook.{name}.source leads back to {at}: it would wait for its own products"
+                    )
+                seen.add(at)
+                at = self.hook[at].source
+        return self

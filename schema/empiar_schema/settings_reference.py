@@ -6,13 +6,33 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from empiar_schema.configuration import listed_tables, variable_of
+from empiar_schema.configuration import ANY_NAME, listed_tables, tables, variable_of
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
+
+#: Examples, in the commented file, of tables that users name. A space after each # keeps them apart from the keys that
+#: can be switched on one by one.
+_EXAMPLES: Final = {
+    "hook.NAME": (
+        "# External programs that run on arrived files (docs/hooks.md has templates for MotionCor3, RELION and CTFFIND):",
+        "# [hook.motioncorr]",
+        '# roles = ["movie"]',
+        '# command = ["program", "--in", "{input}", "--out", "{output}", ["--gain", "{gain}"]]',
+        '# outputs = [{ path = "{stem}.mrc", kind = "micrograph" }]',
+    ),
+    "view.NAME": (
+        "# A layout of your own, built when arrange.views names it (docs/layouts.md):",
+        "# [view.sample]",
+        "# images = 50",
+        '# choose = "random"',
+        "# stratify = true",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +56,7 @@ class Key:
 def documented_keys() -> Iterator[Key]:
     """Every key with its default and its sentence, in the order of the models."""
     yield from _keys_of(Settings, "")
-    for table, model in _tables():
+    for table, model in tables():
         yield from _keys_of(model, table)
 
 
@@ -49,18 +69,20 @@ def commented_file() -> str:
         "# the environment wins over this file.",
         "",
     ]
-    sentences = {table: _sentence_of(model) for table, model in _tables()}
+    sentences = {table: _sentence_of(model) for table, model in tables()}
     table = ""
     for key in documented_keys():
-        if key.dotted in listed_tables():
+        if ANY_NAME in key.table or key.dotted in listed_tables():
             continue
         if key.table != table:
             table = key.table
             lines += ["", f"# {sentences[table]}", f"[{table}]"]
         value = key.default if key.default is not None else f"{key.example}  # an example; not set by default"
         lines += [f"# {key.sentence}", f"#{key.name} = {value}"]
+    for table in sentences:
+        if table in _EXAMPLES:
+            lines += ["", *_EXAMPLES[table]]
     for table, model in listed_tables().items():
-        # A space after each # keeps these lines apart from the defaults above: they are an example.
         lines += ["", f"# {_sentence_of(model)}", f"# [[{table}]]"]
         lines += [f"# {key.name} = {key.example}" for key in _keys_of(model, table)]
     return "\n".join(lines) + "\n"
@@ -69,18 +91,11 @@ def commented_file() -> str:
 def reference_markdown() -> str:
     """The tables of docs/configuration.md: key, default, meaning."""
     lines = ["### Top level", "", *_markdown_rows(Settings, "")]
-    for table, model in _tables():
+    for table, model in tables():
         lines += ["", f"### [{table}]", "", _sentence_of(model), "", *_markdown_rows(model, table)]
     for table, model in listed_tables().items():
-        lines += [
-            "",
-            f"### [[{table}]]",
-            "",
-            _sentence_of(model),
-            "",
-            "| key | such as | meaning |",
-            "| --- | --- | --- |",
-        ]
+        lines += ["", f"### [[{table}]]", "", _sentence_of(model), "", "| key | such as | meaning |"]
+        lines += ["| --- | --- | --- |"]
         lines += [f"| `{key.name}` | `{key.example}` | {key.sentence} |" for key in _keys_of(model, table)]
     return "\n".join(lines) + "\n"
 
@@ -93,20 +108,24 @@ def _markdown_rows(model: type[BaseModel], table: str) -> Iterator[str]:
         yield f"| `{key.name}` | {default} | {key.sentence} | `{variable_of(key.dotted)}` |"
 
 
-def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield name, field.annotation
-
-
 def _keys_of(model: type[BaseModel], table: str) -> Iterator[Key]:
+    inner = {table.removesuffix(f".{ANY_NAME}") for table, _model in tables(model)}
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if name in inner:
             continue
         unset = field.is_required() or field.default is None
         default = None if unset else _as_toml(field, field.default)
-        example = json.dumps(field.examples[0]) if field.examples else None
+        example = _example(field.examples[0]) if field.examples else None
         yield Key(table, name, default, example, field.description or "")
+
+
+def _example(value: object) -> str:
+    """`value` as TOML, which differs from JSON in its tables."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_example, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_example(item)}' for key, item in value.items())} }}"
+    return json.dumps(value)
 
 
 def _as_toml(field: FieldInfo, value: object) -> str:

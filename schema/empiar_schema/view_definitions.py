@@ -12,7 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from empiar_schema.codes import ROLE_CODES, ROLE_REASON_CODES, STATE_CODES, UNITS_S, state_list, words_of
+from empiar_schema.codes import (
+    JOB_STATE_CODES,
+    ROLE_CODES,
+    ROLE_REASON_CODES,
+    STATE_CODES,
+    UNITS_S,
+    state_list,
+    words_of,
+)
+from empiar_schema.jobs import JobState
 from empiar_schema.states import FAILED, HERE, CopyState, EntryState
 
 _HERE: Final = state_list(sorted(HERE))
@@ -620,6 +629,100 @@ _UNKNOWN_KEYS = View(
     "FROM unknown_key k GROUP BY k.key_path",
 )
 
+_JOB_FILE: Final = f"(SELECT {_path()} FROM file f JOIN directory d ON d.directory_id = f.directory_id WHERE f.file_id = j.file_id)"
+_UNDER_ROOT: Final = "(SELECT root FROM archive_address) || '/'"
+
+_JOBS = View(
+    "jobs",
+    "One row a job: the work of one maker (a built-in one, or a configured hook) on one file, or on a whole entry.",
+    (
+        *_same("j", ("job_id", "The job's number."), ("empiar_id", "The entry's number.")),
+        Column("maker", "j.maker", "Who does it: the name of a hook, or jpeg, frame_average, …"),
+        Column("file_id", "j.file_id", "The file that is worked on; null where the whole entry is."),
+        Column("path", _JOB_FILE, "That file below the entry, as a stored text."),
+        Column(
+            "state",
+            words_of("j.state", JOB_STATE_CODES),
+            "wanted, running, made, failed (tried again by itself) or parked.",
+        ),
+        Column("attempts", "j.attempts", "Attempts that failed since it was last wanted."),
+        Column("error", "j.error", "What went wrong last; null when all is well."),
+        Column("command", "j.command", "The command of the last attempt; null for a built-in maker."),
+        Column("version", "j.version", "What the program said of its version, or the product's own version."),
+        Column("wanted_at", _iso("j.wanted_at"), "When it was last asked for, or its recipe last changed."),
+        Column("started_at", _iso_ms("j.started_at"), "When the last attempt began."),
+        Column("ended_at", _iso_ms("j.ended_at"), "When the last attempt ended."),
+        Column(
+            "not_before",
+            _iso("nullif(j.not_before, 0)"),
+            "When the next attempt may begin; null means at any time.",
+        ),
+        Column(
+            "product_count",
+            "(SELECT count(*) FROM product p WHERE p.job_id = j.job_id)",
+            "Products on record.",
+        ),
+        Column(
+            "log_path",
+            f"{_UNDER_ROOT} || j.log_path",
+            "What the program said in its last attempt; null if nothing was kept.",
+        ),
+    ),
+    "FROM job j",
+)
+
+_DERIVED = View(
+    "derived",
+    "One row a file that was made here of deposited ones, with its origin.",
+    (
+        *_same("p", ("product_id", "The product's number."), ("empiar_id", "The entry's number.")),
+        Column("path", "p.path", "Below derived/<empiar_id>, as a stored text."),
+        *_same(
+            "p",
+            ("kind", "micrograph, particle_coordinates, particle_stack, rendition, thumbnail, …"),
+            (
+                "stem",
+                "Name without suffix of the micrograph that it belongs to; null where of the whole entry.",
+            ),
+        ),
+        Column("maker", "j.maker", "Who made it: the name of a hook, or jpeg, frame_average, …"),
+        Column(
+            "parent_file_id", "p.parent_file_id", "The deposited file it was made of; null where of several."
+        ),
+        Column(
+            "parents",
+            "(SELECT json_group_array(path) FROM (SELECT ifnull('derived/' || p.empiar_id || '/' || i.product,"
+            f" 'archive/' || p.empiar_id || '/' || (SELECT {_path()} FROM file f JOIN directory d"
+            " ON d.directory_id = f.directory_id WHERE f.file_id = i.file_id)) AS path"
+            " FROM job_input i WHERE i.job_id = p.job_id ORDER BY i.position))",
+            "The files it was made of, the main one first: a JSON list of paths below the mirror's root.",
+        ),
+        Column("command", "j.command", "The command that made it; null for a built-in maker."),
+        Column("version", "j.version", "Version of the program, or of the product's own maker."),
+        Column(
+            "recipe",
+            "j.recipe",
+            "Digest of parents, parameters and version: the same recipe, the same product.",
+        ),
+        Column(
+            "stale",
+            f"j.state <> {JOB_STATE_CODES[JobState.MADE]}",
+            "1 if its parents or its maker have changed since, and it is to be made again.",
+        ),
+        Column("bytes", "p.bytes", "Size in bytes."),
+        Column("sha256", "lower(hex(p.sha256))", "SHA-256 of its bytes."),
+        Column("made_at", _iso("p.made_at"), "When it was recorded."),
+        Column("details", "p.details", "What the maker says of it, a JSON object; null if nothing."),
+        Column(
+            "local_path",
+            f"{_UNDER_ROOT} || 'derived/' || p.empiar_id || '/' || p.path",
+            "Where it stands, as a stored text.",
+        ),
+        Column("job_id", "p.job_id", "The job that made it."),
+    ),
+    "FROM product p JOIN job j ON j.job_id = p.job_id",
+)
+
 _DESCRIPTIONS = View(
     "descriptions",
     "What every view and column means.",
@@ -637,7 +740,7 @@ _DESCRIPTIONS = View(
 VIEWS: Final = (
     _ENTRIES, _IMAGESETS, _CROSS_REFERENCES, _AUTHORS, _CITATIONS, _GRANTS, _FILES, _MICROGRAPHS, _COPIES,
     _TRANSFERS, _IMAGES, _PROBES, _ENTRY_PROGRESS, _SUBSCRIPTIONS, _CHANGES, _CONTRADICTIONS, _LISTINGS,
-    _UNKNOWN_KEYS, _DESCRIPTIONS,
+    _JOBS, _DERIVED, _UNKNOWN_KEYS, _DESCRIPTIONS,
 )  # fmt: skip
 
 #: The full-text table is used by its own name, so that MATCH works: its columns and their sentences.

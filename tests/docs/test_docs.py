@@ -18,8 +18,9 @@ from empiar_imaging.formats.evidence import MEANING
 from empiar_mirror.cli import COMMANDS, cli, main
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
-from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys
+from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys, load
 from empiar_schema.faults import ExitCode
+from empiar_schema.hook_settings import PLACEHOLDERS
 from rehearsal_in_thread import rehearsal_in_thread
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +184,17 @@ def test_constraints_hold_exact_versions_of_every_dependency() -> None:
     wanted = set(re.findall(r'^    "([a-z0-9_-]+)(?:>=[0-9.]+)?",$', project, re.MULTILINE))
     assert wanted
     assert {name.replace("_", "-") for name in wanted} <= pinned
+
+
+def test_every_configuration_that_is_shown_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "shown.toml"
+    blocks = [b for page in PAGES for kind, b in FENCE.findall(page.read_text()) if kind == "toml"]
+    for block in blocks:
+        file.write_text(block)
+        load(file, environ={}, cwd=tmp_path)
+    assert len(blocks) >= 4
+
+
+def test_every_placeholder_of_hooks_is_explained() -> None:
+    page = (ROOT / "docs" / "hooks.md").read_text()
+    assert all(f"`{{{name}}}`" in page for name in PLACEHOLDERS)

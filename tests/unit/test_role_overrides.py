@@ -13,7 +13,7 @@ from empiar_imaging.role_overrides import NO_OVERRIDES, Overrides
 from empiar_schema.files import ListedFile
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.role_reasons import RoleReason
-from empiar_schema.settings import RoleOverride
+from empiar_schema.role_settings import RoleOverride
 from empiar_schema.states import Role
 
 ENTRY = 10028

@@ -19,7 +19,7 @@ from empiar_schema.entry import Entry
 from empiar_schema.files import ListedFile
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
-from empiar_schema.settings import RoleOverride
+from empiar_schema.role_settings import RoleOverride
 from empiar_schema.states import Role
 from empiar_schema.transfer_store import want_entry
 

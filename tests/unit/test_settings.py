@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys, load, nearest, variable_of
+from empiar_schema.configuration import (
+    ANY_NAME,
+    DEFAULT_FILE,
+    PREFIX,
+    known_keys,
+    listed_tables,
+    load,
+    nearest,
+    variable_of,
+)
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import Settings
 from empiar_schema.settings_reference import commented_file, documented_keys
@@ -155,6 +164,8 @@ def test_the_commented_file_changes_nothing_and_uncommented_it_says_the_defaults
     uncommented = re.sub(r"^#(?=[a-z_]+ = )", "", commented_file(), flags=re.MULTILINE)
     values = tomllib.loads(uncommented)
     for key in documented_keys():
+        if ANY_NAME in key.table or key.dotted in listed_tables():
+            continue  # these show examples
         table = values[key.table] if key.table else values
         if key.default is None:
             assert table.pop(key.name) is not None
@@ -228,8 +239,87 @@ def test_a_list_of_tables_that_is_none_is_told_how_to_be_one(tmp_path: Path, tom
     assert f"{PREFIX}ROLE: [[role]] number 1 is no table" in refusal(tmp_path, ROLE="gain")
 
 
-def test_the_example_of_a_list_of_tables_in_the_commented_file_is_valid(tmp_path: Path) -> None:
-    example = commented_file().partition("# [[role]]")
-    assert example[1]
-    settings = read(tmp_path, (example[1] + example[2]).replace("# ", ""))
+def test_the_examples_of_tables_in_the_commented_file_are_valid(tmp_path: Path) -> None:
+    examples = re.findall(r"^# (\[\[?(?:role|hook).*(?:\n# .*)*)", commented_file(), flags=re.MULTILINE)
+    settings = read(tmp_path, "\n".join(examples).replace("\n# ", "\n"))
     assert settings.role[0].role is Role.GAIN
+    assert list(settings.hook) == ["motioncorr"]
+
+
+# --- tables that users name ---------------------------------------------------------------------------------
+
+HOOK = """
+[hook.average]
+command = ["average", "-i", "{input}", ["--gain", "{gain}"], "-o", "{output}"]
+outputs = [{ path = "{stem}.mrc", kind = "micrograph" }]
+"""
+
+
+def test_a_hook_is_read_with_its_lists_in_lists(tmp_path: Path) -> None:
+    hook = read(tmp_path, HOOK).hook["average"]
+    assert hook.command == ("average", "-i", "{input}", ("--gain", "{gain}"), "-o", "{output}")
+    assert (hook.outputs[0].path, hook.outputs[0].kind) == ("{stem}.mrc", "micrograph")
+    assert (hook.source, hook.threads, hook.enabled) == ("deposited", 1, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ('commands = ["x"]', "unknown key hook.average.commands; did you mean hook.average.command?"),
+        ('roles = ["film"]', "hook.average.roles = "),
+        ('needs = ["luck"]', "hook.average.needs = "),
+        ("timeout = 0", "hook.average.timeout = 0: must be greater than 0"),
+        ('answers = ["{inptu}"]', "{inptu} means nothing"),
+        ('answers = ["{input"]', "hook.average.answers"),
+        ('answers = ["{input.__class__}"]', "means nothing"),
+        ('environment = { EMPIAR_MIRROR_ROOT = "x" }', "is the mirror's own and is never given to a program"),
+        ('environment = { "A B" = "x" }', "is no name of a variable"),
+        ('writable = ["cache"]', "must be an absolute path"),
+        ('gains = { x = "data/gain.mrc" }', "gains must name entries by number"),
+        ('source = "average"', "hook.average.source leads back to average"),
+        ('offer = "hardlink"', "must be 'symlink' or 'copy'"),
+    ],
+)
+def test_each_mistake_in_a_hook_has_its_sentence(tmp_path: Path, more: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, HOOK + more)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ('[{ path = "../x", kind = "micrograph" }]', "must be a path of a file in the folder"),
+        ('[{ path = "/x", kind = "micrograph" }]', "must be a path of a file in the folder"),
+        ('[{ path = "input/x", kind = "micrograph" }]', "must not lie in input/"),
+        ('[{ path = "{output}", kind = "micrograph" }]', "must not hold {output}"),
+        ('[{ path = "x", kind = "a b" }]', "must be a word such as micrograph"),
+        ('[{ path = "x", kind = "y", name = "a/b" }]', "must be a name without folders"),
+        ('[{ path = "x", kid = "y" }]', "unknown key hook.h.outputs.kid; did you mean hook.h.outputs.kind?"),
+        ("[]", "hook.h.outputs = []"),
+    ],
+)
+def test_each_mistake_in_an_output_has_its_sentence(tmp_path: Path, outputs: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, f'[hook.h]\ncommand = ["x"]\noutputs = {outputs}\n')
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("[]", "hook.h.command = []"),
+        ('["{input}"]', "the first text of command must be the program itself"),
+        ('[["x"]]', "the first text of command must be the program itself"),
+        ('["x", [3]]', "a list in a list must hold texts only"),
+        ('["x", 3]', "must be texts, or lists of texts"),
+        ('"x {input}"', "hook.h.command"),
+    ],
+)
+def test_each_mistake_in_a_command_has_its_sentence(tmp_path: Path, command: str, sentence: str) -> None:
+    hook = f'[hook.h]\ncommand = {command}\noutputs = [{{ path = "x", kind = "y" }}]\n'
+    assert sentence in refusal(tmp_path, hook)
+
+
+def test_a_hook_needs_a_name_that_can_be_a_folder_and_hooks_no_circle(tmp_path: Path) -> None:
+    assert "names a folder" in refusal(tmp_path, HOOK.replace("hook.average", 'hook."../x"'))
+    assert "choose another" in refusal(tmp_path, HOOK.replace("hook.average", "hook.deposited"))
+    circle = HOOK + 'source = "other"\n' + HOOK.replace("average]", "other]") + 'source = "average"\n'
+    assert "it would wait for its own products" in refusal(tmp_path, circle)
+    assert f"{PREFIX}HOOK in the environment means nothing" in refusal(tmp_path, HOOK="x")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from empiar_schema import crawl_store as crawl
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.codes import ROLE_CODES, STATE_CODES, UNIT_CODES
+from empiar_schema.codes import JOB_STATE_CODES, ROLE_CODES, STATE_CODES, UNIT_CODES
 from empiar_schema.files import ListedFile
+from empiar_schema.jobs import JobState
 from empiar_schema.paths import RemotePath, checked_name, suffix_of
 from empiar_schema.states import CopyState, EntryState, Role
 from empiar_schema.views import FULL_TEXT, VIEWS, describe_markdown
@@ -44,6 +45,8 @@ CONTRACT = {
     "subscriptions": "name sql view priority budget_bytes paused created_at entry_count file_count",
     "changes": "changed_at empiar_id path kind field old new",
     "contradictions": "empiar_id path what stated found source",
+    "jobs": "job_id empiar_id maker file_id path state attempts error",
+    "derived": "product_id empiar_id path kind stem maker parents command version bytes sha256 made_at local_path",
 }
 
 
@@ -101,7 +104,8 @@ def test_the_documentation_is_the_databases_own_description(catalogue: Catalogue
 def test_every_word_has_a_number_of_its_own() -> None:
     assert STATE_CODES.keys() == set(CopyState)
     assert ROLE_CODES.keys() == set(Role)
-    for codes in (STATE_CODES, ROLE_CODES, UNIT_CODES):
+    assert JOB_STATE_CODES.keys() == set(JobState)
+    for codes in (STATE_CODES, ROLE_CODES, UNIT_CODES, JOB_STATE_CODES):
         assert sorted(codes.values()) == list(range(len(codes)))
 
 
@@ -233,6 +237,7 @@ def test_other_peoples_views_are_left_alone_and_ours_are_renewed(tmp_path: Path)
         ("SELECT * FROM copies WHERE file_id = 1", "rowid=?"),
         ("SELECT * FROM changes WHERE empiar_id = 1", "change_by_entry"),
         ("SELECT * FROM entry_progress WHERE empiar_id = 1", "rowid=?"),
+        ("SELECT * FROM derived WHERE empiar_id = 1", "empiar_id=?"),
         ("SELECT empiar_id FROM cross_references WHERE accession = 'EMD-1'", "cross_reference_by_accession"),
     ],
 )

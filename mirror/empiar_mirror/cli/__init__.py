@@ -20,6 +20,7 @@ COMMANDS: Final = (
     "why",
     "verify",
     "repair",
+    "make",
     "arrange",
     "query",
     "doctor",

@@ -25,4 +25,5 @@ def command(invocation: Invocation, ids: tuple[int, ...]) -> ExitCode:
     invocation.result(report, sync_report(report))
     if stopped or report.transfer.stopped:
         return ExitCode.STOPPED
-    return ExitCode.SOME_FILES_FAILED if report.transfer.failed else ExitCode.OK
+    failed = report.transfer.failed or report.transfer.making.failed
+    return ExitCode.SOME_FILES_FAILED if failed else ExitCode.OK

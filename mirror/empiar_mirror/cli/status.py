@@ -73,6 +73,24 @@ def _lines(status: Status, now: float) -> Iterator[str]:
     for file in status.stuck:
         again = f"; next try {file.next_try}" if file.next_try else ""
         yield f"  {file.empiar_id}/{file.path}  {file.state} after {count(file.attempts, 'attempt')}: {file.error}{again}"
+    yield from _making_lines(status)
+
+
+def _making_lines(status: Status) -> Iterator[str]:
+    from empiar_mirror.cli.text import count
+
+    for maker in status.makers:
+        total = maker.made + maker.waiting + maker.running + maker.failed + maker.parked
+        others = (("running", maker.running), ("waiting", maker.waiting), ("failed", maker.failed))
+        more = "".join(
+            f", {number:,} {word}" for word, number in (*others, ("parked", maker.parked)) if number
+        )
+        yield f"EMPIAR-{maker.empiar_id}  {maker.maker}: {maker.made:,} of {count(total, 'file')} made{more}"
+    for job in status.stuck_jobs:
+        what = f"{job.empiar_id}/{job.path}" if job.path else str(job.empiar_id)
+        again = f"; next try {job.next_try}" if job.next_try else ""
+        log = f"; see {job.log_path}" if job.log_path else ""
+        yield f"  {what} by {job.maker}  {job.state} after {count(job.attempts, 'attempt')}: {job.error}{log}{again}"
 
 
 def _entry_line(entry: EntryStatus) -> str:

@@ -36,4 +36,5 @@ def command(invocation: Invocation, ids: tuple[int, ...], channel: str | None) -
     if stopped or report.transfer.stopped:
         return ExitCode.STOPPED
     crawl_failed = report.crawl is not None and (not report.crawl.complete or report.crawl.absent)
-    return ExitCode.SOME_FILES_FAILED if crawl_failed or report.transfer.failed else ExitCode.OK
+    failed = crawl_failed or report.transfer.failed or report.transfer.making.failed
+    return ExitCode.SOME_FILES_FAILED if failed else ExitCode.OK

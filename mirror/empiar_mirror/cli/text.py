@@ -10,7 +10,7 @@ from empiar_schema.sizes import format_bytes
 if TYPE_CHECKING:
     from empiar_mirror.app import SyncReport
     from empiar_mirror.probe import ProbeReport
-    from empiar_mirror.reports import FailedFile
+    from empiar_mirror.reports import FailedFile, MakeReport
 
 #: So many failed files are named; `--json` names all.
 NAMED: Final = 20
@@ -107,8 +107,23 @@ def sync_report(report: SyncReport) -> Iterator[str]:
     """What a sync or a repair did."""
     transfer = report.transfer
     yield f"{count(transfer.arrived, 'file')} arrived, {format_bytes(transfer.bytes_moved)} moved, {transfer.already_here:,} were here already"
+    yield from make_report(transfer.making)
     for view, files in transfer.arranged.items():
         yield f"{count(files, 'file')} in the layout datasets/{view}"
     if report.crawl is not None:
         yield from crawl_failures(report.crawl)
     yield from failures(transfer.failed, "failed")
+
+
+def make_report(report: MakeReport) -> Iterator[str]:
+    """What the makers made, and what they could not; nothing where nothing was to be made."""
+    if report.made:
+        yield f"{count(report.products, 'derived file')} made of {count(report.made, 'file')}"
+    if report.failed:
+        yield f"{count(len(report.failed), 'derived file')} could not be made:"
+    for job in report.failed[:NAMED]:
+        yield f"  {job.path} by {job.maker}  {job.state}: {job.error}"
+    if len(report.failed) > NAMED:
+        yield f"  … and {len(report.failed) - NAMED:,} more; --json names all"
+    if report.damaged:
+        yield f"{count(report.damaged, 'file')} damaged by a program: `empiar-mirror repair` fetches them again"

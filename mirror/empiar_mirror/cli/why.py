@@ -14,7 +14,8 @@ from empiar_schema.faults import ConfigFault, ExitCode
 def command(invocation: Invocation, targets: tuple[str, ...]) -> ExitCode:
     """Say why a file or an entry is not here yet, in one sentence each.
 
-    PATH is a file or a folder as on EMPIAR, such as 10017/data/a.mrc.
+    PATH is a file or a folder as on EMPIAR, such as 10017/data/a.mrc, or a derived file, such as
+    10017/derived/motioncor3/data/a.mrc.
     """
     from empiar_mirror.instance_lock import holder
     from empiar_mirror.reading import reading

@@ -1,0 +1,70 @@
+"""A process that calls makers' functions, one at a time: ``python -m empiar_mirror.makers.worker``.
+
+It reads a pickled call on standard input and answers with a pickled result on standard output, each after its length.
+Both ends are this product's own processes. The end of its input ends it, so none outlives the mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle  # between our own two processes
+import signal
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from empiar_mirror.makers.maker import JobFault, Output, Work
+
+#: What a maker's function looks like: importable by name, so that it can be named in another process.
+Function = Callable[[Work], Sequence[Output]]
+#: A result, or the sentence of an error and whether it is permanent.
+Answer = tuple[Sequence[Output] | None, str, bool]
+
+LENGTH = struct.Struct("!I")
+#: Calls and results are small: files are handed over by their paths.
+LARGEST = 2**28
+
+
+def main() -> None:
+    """Calls, until there is nothing more to read."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the mirror decides when we end
+    answers = os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints must not get among the answers.
+    os.dup2(2, 1)
+    while (call := receive(sys.stdin.buffer)) is not None:
+        send(answers, pickle.dumps(_called(call)))
+
+
+def _called(call: bytes) -> Answer:
+    try:
+        function, work = pickle.loads(call)  # noqa: S301 - from our own parent process
+        return tuple(function(work)), "", False
+    except JobFault as fault:
+        return None, str(fault), fault.permanent
+    except MemoryError:
+        return None, "there was not enough memory for it", False
+    except Exception as error:
+        # Content of any kind may end here; a person gets a sentence, and the next image its turn.
+        return None, f"{type(error).__name__}: {error}"[:500], False
+
+
+def receive(stream: BinaryIO) -> bytes | None:
+    """The next message; None at the end."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    body = stream.read(length)
+    return body if len(body) == length else None
+
+
+def send(stream: BinaryIO, message: bytes) -> None:
+    """The message is on its way."""
+    stream.write(LENGTH.pack(len(message)) + message)
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

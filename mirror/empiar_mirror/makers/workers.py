@@ -1,0 +1,91 @@
+"""Worker processes for makers' functions: each works on one image at a time, and its end costs no other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle  # between our own two processes
+import sys
+from typing import Final
+
+from empiar_mirror.makers.maker import JobFault, Output, Work
+from empiar_mirror.makers.worker import LARGEST, LENGTH, Answer, Function
+
+_COMMAND: Final = (sys.executable, "-m", "empiar_mirror.makers.worker")
+
+
+class Workers:
+    """As many processes as there are calls at once; they are started when needed and kept for the next call."""
+
+    def __init__(self) -> None:
+        self._idle: list[asyncio.subprocess.Process] = []
+
+    async def call(self, function: Function, work: Work, *, timeout_s: float) -> tuple[Output, ...]:
+        """What `function` returns for `work` in a worker. Cancelling, and taking longer, end that worker.
+
+        Raises:
+            JobFault: the function raised, took too long, or its process died.
+        """
+        worker = self._idle.pop() if self._idle else await self._start()
+        healthy = False
+        try:
+            answer = await asyncio.wait_for(_called(worker, pickle.dumps((function, work))), timeout_s)
+            healthy = answer is not None
+        except TimeoutError:
+            raise JobFault(f"it was ended after {timeout_s:g} s, the time that it may take") from None
+        finally:
+            if healthy:
+                self._idle.append(worker)
+            else:
+                await _ended(worker)
+        if answer is None:
+            code = worker.returncode
+            raise JobFault(
+                f"the process that worked on it died (exit code {code}), often for want of memory",
+                hint="lower making.workers",
+            )
+        outputs, error, permanent = answer
+        if outputs is None:
+            raise JobFault(error, permanent=permanent)
+        return tuple(outputs)
+
+    async def aclose(self) -> None:
+        """No worker is left."""
+        idle, self._idle = self._idle, []
+        for worker in idle:
+            await _ended(worker)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        # One thread each: the workers together take all cores, and numerical libraries would take them all again.
+        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        return await asyncio.create_subprocess_exec(
+            *_COMMAND,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,
+        )
+
+
+async def _called(worker: asyncio.subprocess.Process, call: bytes) -> Answer | None:
+    """The worker's answer; None if it died."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        worker.stdin.write(LENGTH.pack(len(call)) + call)
+        await worker.stdin.drain()
+        (length,) = LENGTH.unpack(await worker.stdout.readexactly(LENGTH.size))
+        if length > LARGEST:
+            return None
+        answer: Answer = pickle.loads(await worker.stdout.readexactly(length))  # noqa: S301 - from our own child
+    except (asyncio.IncompleteReadError, BrokenPipeError, ConnectionResetError):
+        return None
+    return answer
+
+
+async def _ended(worker: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()

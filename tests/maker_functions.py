@@ -1,0 +1,54 @@
+"""Functions of makers, in a module of their own so that worker processes can import them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from empiar_mirror.makers.maker import JobFault, Output, Work
+
+
+def shout(work: Work) -> Sequence[Output]:
+    """The input in capitals, with its length in the details."""
+    data = work.inputs[0].local.read_bytes()
+    print("this must not get among the answers")
+    (work.folder / "out").write_bytes(data.upper() + b"!" * int(str(work.parameters.get("loud", 1))))
+    gain = [source.name for source in work.inputs[1:]]
+    return [Output(Path("out"), f"{work.stem}.txt", "shout", details={"length": len(data), "gain": gain})]
+
+
+def go_wrong(work: Work) -> Sequence[Output]:
+    """Goes wrong on the file a.tif in the way that the parameters say."""
+    if work.stem != "a":
+        return shout(work)
+    match work.parameters["way"]:
+        case "raise":
+            raise ValueError("row 7 is ragged")
+        case "fault":
+            raise JobFault("there is nothing to average", permanent=True)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(600)
+        case "memory":
+            raise MemoryError
+        case "outside":
+            return [Output(Path("../../x"), "x", "shout")]
+        case "absolute":
+            return [Output(Path("/etc/passwd"), "x", "shout")]
+        case "hostile name":
+            (work.folder / "out").write_text("x")
+            return [Output(Path("out"), "../../x", "shout")]
+        case "one name twice":
+            (work.folder / "out").write_text("x")
+            return [Output(Path("out"), "x", "shout"), Output(Path("out"), "x", "shout")]
+    return []
+
+
+def whole_entry(work: Work) -> Sequence[Output]:
+    """One file for the entry, in a folder of its own."""
+    (work.folder / "all").write_text(" ".join(source.name for source in work.inputs))
+    return [Output(Path("all"), "ground_truth/all.txt", "list")]
