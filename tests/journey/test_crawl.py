@@ -437,7 +437,7 @@ async def test_every_file_has_a_role(tmp_path: Path) -> None:
             "micrograph": 8,
             "movie": 2,
             "gain": 2,
-            "particle_coordinates": 5,
+            "particle_coordinates": 6,
         }
 
 

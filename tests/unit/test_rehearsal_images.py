@@ -189,19 +189,20 @@ def test_the_pickle_is_refused_where_pickles_are_not_allowed_and_is_not_harmless
         np.load(io.BytesIO(table), allow_pickle=True)
 
 
-def test_coordinates_are_wrong_in_every_way_between_right_ones() -> None:
-    [(_, table)] = damaged(Damage.OUTSIDE)
+@pytest.mark.parametrize(
+    ("damage", "wrong"),
+    [(Damage.OUTSIDE, {"nan", "inf", "1e300", "-70", "809"}), (Damage.WORDS, {"", "middle"})],
+)
+def test_coordinates_are_wrong_among_right_ones(damage: Damage, wrong: set[str]) -> None:
+    [(path, table)] = damaged(damage)
     rows = list(csv.DictReader(io.StringIO(table.decode())))
     texts = [(row["X-Coordinate"], row["Y-Coordinate"]) for row in rows]
-    assert {"nan", "inf", "1e300", "", "middle"} <= {text for row in texts for text in row}
-    right = [
-        (int(x), 431 - int(y))
-        for x, y in texts
-        if x.isdigit() and y.isdigit() and int(x) < 509 and int(y) <= 431
-    ]
-    assert len(right) == len(rows) - 9 == 10
-    image = pixels(DAMAGED, "data/micrographs/mic_0003_DW.mrc")
-    assert brightness(image, np.array(right, dtype=float)).min() > BRIGHT
+    assert wrong <= {text for row in texts for text in row}
+    right = np.array([row for row in texts if all(text.isdigit() and int(text) < 509 for text in row)], float)
+    assert len(right) == 10
+    assert {row["Diameter"] for row in rows} == {"25"}
+    image = pixels(DAMAGED, path.replace("particle_coordinates", "micrographs").replace(".csv", ".mrc"))
+    assert brightness(image, np.column_stack([right[:, 0], 431 - right[:, 1]])).min() > BRIGHT
 
 
 def test_rival_gains_are_each_others_mirror_image() -> None:

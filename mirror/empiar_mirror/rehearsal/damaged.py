@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
@@ -31,7 +32,8 @@ class Damage(StrEnum):
     CUT_ROW = "the table ends in the middle of a row"
     RAGGED = "rows of the table have too few and too many values"
     PICKLED = "the array holds pickled objects, and running them ends the program"
-    OUTSIDE = "coordinates are not numbers, infinite, or outside of the image"
+    OUTSIDE = "coordinates are infinite, NaN or outside of the image"
+    WORDS = "coordinates are missing, or words"
     RIVAL = "two gain references of one shape, one of them upside down"
 
 
@@ -49,6 +51,7 @@ DAMAGE: Final = {
     _PICKS + b"cut_particles.star": Damage.CUT_ROW,
     _PICKS + b"ragged_particles.star": Damage.RAGGED,
     _PICKS + b"pickled_particles.cs": Damage.PICKLED,
+    _PICKS + b"mic_0002_DW.csv": Damage.WORDS,
     _PICKS + b"mic_0003_DW.csv": Damage.OUTSIDE,
     _MOVIES + b"mov_0002_frames.tif": Damage.CUT,
     _MOVIES + b"gain_1.mrc": Damage.RIVAL,
@@ -80,7 +83,8 @@ def damaged_at_the_source() -> tuple[Study, Files]:
         _PICKS + b"cut_particles.star": _star(micrograph, b"mic_0002_DW.mrc")[:-40],
         _PICKS + b"ragged_particles.star": _ragged(_star(micrograph, b"mic_0002_DW.mrc")),
         _PICKS + b"pickled_particles.cs": _pickled(),
-        _PICKS + b"mic_0003_DW.csv": _outside(micrograph),
+        _PICKS + b"mic_0002_DW.csv": _csv(micrograph, b"mic_0002_DW.mrc", [("", 90), ("middle", 90)]),
+        _PICKS + b"mic_0003_DW.csv": _csv(micrograph, b"mic_0003_DW.mrc", _OUTSIDE),
     }
     study = Study(
         empiar_id=DAMAGED,
@@ -135,17 +139,19 @@ def _pickled() -> bytes:
     return tables.npy_head("[('uid', '<u8'), ('location/micrograph_path', '|O')]", 3) + run
 
 
-def _outside(micrograph: Micrograph) -> bytes:
-    sound = micrograph.places(b"%d/%bmic_0003_DW.mrc" % (DAMAGED, _IMAGES))
-    wrong: list[tuple[object, object]] = [
-        ("nan", 120),
-        (200, "nan"),
-        ("inf", 40),
-        (-70, 100),
-        (100, -9_000),
-        (micrograph.nx + 300, 90),
-        ("1e300", 90),
-        ("", 90),
-        ("middle", 90),
-    ]
-    return tables.cryoppp_csv([*sound[:3], *wrong, *sound[3:]], height=micrograph.ny, diameter=24)
+#: Columns and rows of a micrograph of 509 × 431 pixels.
+_OUTSIDE: Final = [
+    ("nan", 120),
+    (200, "nan"),
+    ("inf", 40),
+    (-70, 100),
+    (100, -9_000),
+    (809, 90),
+    ("1e300", 90),
+]
+
+
+def _csv(micrograph: Micrograph, name: bytes, wrong: Iterable[tuple[object, object]]) -> bytes:
+    """CryoPPP's table of a micrograph, with wrong rows among the right ones."""
+    sound = micrograph.places(b"%d/%b%b" % (DAMAGED, _IMAGES, name))
+    return tables.cryoppp_csv([*sound[:3], *wrong, *sound[3:]], height=micrograph.ny, diameter=25)
