@@ -57,7 +57,7 @@ def load_lite(entry: Path, stem: str) -> Labelled:
 
 
 def table(path: Path) -> Floats:
-    """The first three columns of a coordinates file as they stand there.
+    """The first three columns of a coordinates file as they stand there; a diameter that nobody states is NaN.
 
     Raises:
         ValueError: they have other names, or a value is no number.
@@ -66,7 +66,8 @@ def table(path: Path) -> Floats:
         header, *rows = csv.reader(stream)
     if header[:3] != NAMES:
         raise ValueError(f"{path.name} begins with the columns {header[:3]}")
-    return np.array([[float(value) for value in row[:3]] for row in rows], dtype=np.float64).reshape(-1, 3)
+    values = [(float(x), float(y), float(diameter or "nan")) for x, y, diameter, *_ in rows]
+    return np.array(values, dtype=np.float64).reshape(-1, 3)
 
 
 def _coordinates(entry: Path) -> Path:

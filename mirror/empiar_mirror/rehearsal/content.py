@@ -25,7 +25,7 @@ UNIT = 64 * 1024
 _PERIOD = 1024 * 1024
 _MASK = 2**64 - 1
 
-#: Å per pixel of every MRC file here, and what the API says of them.
+#: Å per pixel of MRC files that do not say otherwise, and what the API says of them.
 PIXEL_ANGSTROM = 1.77
 #: Pixels; no two particles of a micrograph are closer.
 PARTICLE_CELL = 128
@@ -264,12 +264,14 @@ def _layout(path: bytes, size: int) -> _Layout:
     return _Layout(noise, start, tuple(patches), tuple(begin + len(data) for begin, data in patches))
 
 
-def mrc_header(geometry: MrcGeometry, *, label: bytes = b"Rehearsal archive") -> bytes:
-    """The MRC2014 header; density statistics are marked as not determined, as the format allows."""
+def mrc_header(
+    geometry: MrcGeometry, *, pixel: float = PIXEL_ANGSTROM, label: bytes = b"Rehearsal archive"
+) -> bytes:
+    """The MRC2014 header, `pixel` in Å; density statistics are marked as not determined, as the format allows."""
     header = bytearray(1024 + geometry.nsymbt)
     struct.pack_into("<4i", header, 0, geometry.nx, geometry.ny, geometry.nz, geometry.mode)
     struct.pack_into("<3i", header, 28, geometry.nx, geometry.ny, geometry.nz)
-    cell = [length * PIXEL_ANGSTROM for length in (geometry.nx, geometry.ny, geometry.nz)]
+    cell = [length * pixel for length in (geometry.nx, geometry.ny, geometry.nz)]
     struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
     struct.pack_into("<3i", header, 64, 1, 2, 3)
     struct.pack_into("<3f", header, 76, 0.0, -1.0, -2.0)

@@ -139,16 +139,8 @@ def _pickled() -> bytes:
     return tables.npy_head("[('uid', '<u8'), ('location/micrograph_path', '|O')]", 3) + run
 
 
-#: Columns and rows of a micrograph of 509 × 431 pixels.
-_OUTSIDE: Final = [
-    ("nan", 120),
-    (200, "nan"),
-    ("inf", 40),
-    (-70, 100),
-    (100, -9_000),
-    (809, 90),
-    ("1e300", 90),
-]
+#: Of ten right picks and these, one alone lies outside where a picker could have put it.
+_OUTSIDE: Final = [("nan", 120), (200, "nan"), ("inf", 40), (-70, 100), ("1e300", 90)]
 
 
 def _csv(micrograph: Micrograph, name: bytes, wrong: Iterable[tuple[object, object]]) -> bytes:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from empiar_mirror.rehearsal import content
 from empiar_mirror.rehearsal.archive import Drawing
-from empiar_mirror.rehearsal.content import MrcGeometry, mrc_header
+from empiar_mirror.rehearsal.content import PIXEL_ANGSTROM, MrcGeometry, mrc_header
 from empiar_mirror.rehearsal.dm4 import dm4_bytes
 
 #: Pixels.
@@ -94,6 +94,8 @@ class Micrograph:
     ny: int = 431
     #: Least distance of particles from the edges, in pixels.
     margin: int = 30
+    #: Å, as the header says.
+    pixel: float = PIXEL_ANGSTROM
 
     @property
     def size(self) -> int:
@@ -110,7 +112,7 @@ class Micrograph:
 
     def draw(self, path: bytes, version: int) -> bytes:
         """See `Drawing`."""
-        header = mrc_header(self._geometry, label=_label(version))
+        header = mrc_header(self._geometry, pixel=self.pixel, label=_label(version))
         return header + self.pixels(path, version).tobytes()
 
     def pixels(self, path: bytes, version: int = 0) -> array[float]:
@@ -181,7 +183,7 @@ class ParticleStack:
 
     def draw(self, path: bytes, version: int) -> bytes:
         """See `Drawing`."""
-        pieces = [mrc_header(self._geometry, label=_label(version))]
+        pieces = [mrc_header(self._geometry, pixel=self.micrograph.pixel, label=_label(version))]
         for source, (x, y) in self.boxes:
             pixels = _pixels(self.micrograph, source)
             for row in range(y - self.side // 2, y - self.side // 2 + self.side):

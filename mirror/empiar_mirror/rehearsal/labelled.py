@@ -139,9 +139,7 @@ def _below(path: bytes) -> bytes:
     return path.partition(b"/")[2]
 
 
-def _micrographs(
-    directory: str, count: int, micrograph: Micrograph, details: str, *, pixel: float = PIXEL_ANGSTROM
-) -> ImageSet:
+def _micrographs(directory: str, count: int, micrograph: Micrograph, details: str) -> ImageSet:
     return ImageSet(
         name="Aligned micrographs",
         directory=directory,
@@ -149,8 +147,8 @@ def _micrographs(
         form="MRC",
         count=count,
         shape=(micrograph.nx, micrograph.ny),
-        pixel=pixel,
-        pixel_height=pixel,
+        pixel=micrograph.pixel,
+        pixel_height=micrograph.pixel,
         details=details,
     )
 
@@ -236,7 +234,7 @@ def _sparc_path(number: int) -> bytes:
 
 def labelled_by_cryosparc() -> tuple[Study, Files]:
     """10111: particles in .cs files with a passthrough, cryoSPARC's names, a stack for each micrograph."""
-    micrograph = Micrograph(nx=431, ny=509)
+    micrograph = Micrograph(nx=431, ny=509, pixel=_SPARC_PIXEL)
     paths = [_sparc_path(number) for number in range(len(_UIDS))]
     labelled = paths[:-1]
     files: Files = {_below(path): micrograph for path in paths}
@@ -246,9 +244,7 @@ def labelled_by_cryosparc() -> tuple[Study, Files]:
         files[b"%bextract/%b_particles.mrc" % (_SPARC_JOB, stem_of(path))] = stack
     selected = _in_turn(micrograph, {1: labelled})
     files |= _sparc_tables(micrograph, selected, labelled)
-    images = _micrographs(
-        "data/motioncorrected", len(paths), micrograph, "From cryoSPARC Patch Motion.", pixel=_SPARC_PIXEL
-    )
+    images = _micrographs("data/motioncorrected", len(paths), micrograph, "From cryoSPARC Patch Motion.")
     particles = ImageSet(
         name="Extracted particles",
         directory="data/J45/extract",
