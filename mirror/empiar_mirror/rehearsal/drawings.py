@@ -200,27 +200,45 @@ def _pixels(micrograph: Micrograph, path: bytes) -> array[float]:
 #: Columns and rows at which a detector's gain changes, as shares of its width and height, and the gain from there on.
 _COLUMNS = ((0.0, 0.7), (0.2, 1.0), (0.55, 1.4))
 _ROWS = ((0.0, 0.8), (0.35, 1.25))
+#: What single pixels add to that: each has one of these.
+_PIXELS = (0.88, 0.96, 1.04, 1.12)
+#: The gain of each class of pixels: six fields that no flip leaves in place, and four kinds of pixels in each.
+_GAINS = tuple(down * across * own for _, down in _ROWS for _, across in _COLUMNS for own in _PIXELS)
 
 
-def gain_at(x: int, y: int, nx: int, ny: int) -> float:
-    """What a count of pixel (`x`, `y`) is to be multiplied by; six fields, none of which a flip leaves in place."""
-    across = [factor for share, factor in _COLUMNS if x >= int(share * nx)][-1]
-    down = [factor for share, factor in _ROWS if y >= int(share * ny)][-1]
-    return across * down
+#: Different counts of one pixel. With the class of the pixel, one of them fits into a byte.
+_LEVELS = 8
 
 
-@lru_cache(maxsize=4096)
-def _fields(first: int, end: int, y: int, nx: int, ny: int) -> tuple[tuple[int, int, float], ...]:
-    """The stretches of equal gain between two columns of row `y`: column, end column, gain."""
-    steps = sorted({first, end, *(x for share, _ in _COLUMNS if first < (x := int(share * nx)) < end)})
-    return tuple((left, right, gain_at(left, y, nx, ny)) for left, right in pairwise(steps))
+@lru_cache(maxsize=4)
+def _classes(nx: int, ny: int) -> bytes:
+    """The class of each pixel of a detector: an index of `_GAINS`, a byte each."""
+    bounds = [int(share * nx) for share, _ in _COLUMNS] + [nx]
+    spans = [end - start for start, end in pairwise(bounds)]
+    fields = []
+    for y in range(ny):
+        down = sum(y >= int(share * ny) for share, _ in _ROWS) - 1
+        first = down * len(_COLUMNS)
+        fields += [bytes([len(_PIXELS) * (first + n)]) * span for n, span in enumerate(spans)]
+    own = content.noise("bytes", b"pixels of a detector", nx * ny).translate(bytes(n % 4 for n in range(256)))
+    return _sum(b"".join(fields), own)
 
 
-@lru_cache(maxsize=32)
-def _counts(gain: float, *, bright: bool) -> bytes:
-    """A table from a random byte to a count: before `gain`, 20 to 43 in the background and 50 to 89 in a particle."""
-    low, width = (50, 40) if bright else (20, 24)
-    return bytes(round((low + byte * width / 256) / gain) for byte in range(256))
+def _sum(one: bytes, other: bytes) -> bytes:
+    # No two of these bytes add up to 256, so two images can be added as two numbers.
+    return (int.from_bytes(one) + int.from_bytes(other)).to_bytes(len(one))
+
+
+def _table(low: float, high: float) -> bytes:
+    """From ``class * _LEVELS + level`` to a count: `low` to `high`, divided by the gain of the class."""
+    step = (high - low) / (_LEVELS - 1)
+    counts = [round((low + level * step) / gain) for gain in _GAINS for level in range(_LEVELS)]
+    return bytes(counts).ljust(256, b"\0")
+
+
+_GROUND, _BRIGHT = _table(20, 44), _table(50, 90)
+_TO_LEVEL = bytes(number * _LEVELS // 256 for number in range(256))
+_TO_FIRST = bytes(min(number * _LEVELS, 255) for number in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,15 +284,12 @@ class Movie:
     def frame(self, path: bytes, number: int, version: int = 0) -> bytes:
         """The counts of one frame, a byte each, row by row."""
         key = b"%b frame %d" % (path, number)
-        raw = content.noise("bytes", key, self.nx * self.ny, version=version)
-        out = bytearray(raw)
-        ground = ((row, 0, self.nx) for row in range(self.ny))
-        bright = ((row, first, end) for row, first, end, _, _ in _rows(self.places(path), self.nx, self.ny))
-        for runs, is_bright in ((ground, False), (bright, True)):
-            for row, first, end in runs:
-                for left, right, gain in _fields(first, end, row, self.nx, self.ny):
-                    at = slice(row * self.nx + left, row * self.nx + right)
-                    out[at] = raw[at].translate(_counts(gain, bright=is_bright))
+        noise = content.noise("bytes", key, self.nx * self.ny, version=version).translate(_TO_LEVEL)
+        chosen = _sum(_classes(self.nx, self.ny).translate(_TO_FIRST), noise)
+        out = bytearray(chosen.translate(_GROUND))
+        for row, first, end, _, _ in _rows(self.places(path), self.nx, self.ny):
+            at = slice(row * self.nx + first, row * self.nx + end)
+            out[at] = chosen[at].translate(_BRIGHT)
         return bytes(out)
 
 
@@ -296,14 +311,10 @@ class Gain:
     def draw(self, path: bytes, version: int) -> bytes:
         """See `Drawing`."""
         del path  # A reference is the same under any name.
-        rows = range(self.ny - 1, -1, -1) if self.upside_down else range(self.ny)
-        pixels = b"".join(
-            b"".join(
-                array("f", [gain]).tobytes() * (right - left)
-                for left, right, gain in _fields(0, self.nx, row, self.nx, self.ny)
-            )
-            for row in rows
-        )
+        classes = _classes(self.nx, self.ny)
+        rows = [classes[start : start + self.nx] for start in range(0, len(classes), self.nx)]
+        stored = b"".join(rows[::-1] if self.upside_down else rows)
+        pixels = array("f", [_GAINS[number] for number in stored]).tobytes()
         if self.form == "dm4":
             return dm4_bytes(self.nx, self.ny, pixels, name=_label(version).decode())
         return mrc_header(MrcGeometry(self.nx, self.ny, 1, 2), label=_label(version)) + pixels
