@@ -113,7 +113,7 @@ async def test_first_crawl_records_exactly_what_the_archive_serves(tmp_path: Pat
 
         assert report.failed == {}
         assert report.enumerated_by == "search"
-        assert (report.entries, report.listed, report.absent) == (9, 8, 0)
+        assert (report.entries, report.listed, report.absent) == (15, 14, 0)
         for entry in b.rehearsal.archive.entries.values():
             served = {text_from_bytes(path): file.size for path, file in entry.walk()}
             assert b.pairs("SELECT path, bytes FROM files WHERE empiar_id = ?", entry.empiar_id) == served
@@ -167,7 +167,7 @@ async def test_entries_older_than_the_interval_are_confirmed_and_listed_again(tm
         b.now += INTERVAL_S + 10
         report = await b.crawl()
 
-        assert (report.entries, report.listed) == (9, 8)
+        assert (report.entries, report.listed) == (15, 14)
         assert not any(event.changed for event in b.events[-40:] if isinstance(event, EntryCrawled))
         assert b.rows("SELECT count(*) FROM changes WHERE kind != 'added'") == [(0,)]
 
@@ -177,7 +177,7 @@ async def test_full_crawl_lists_every_entry_again(tmp_path: Path) -> None:
         await b.crawl()
         b.now += 5
         report = await b.crawl(full=True)
-        assert (report.entries, report.listed, report.unchanged) == (9, 8, 0)
+        assert (report.entries, report.listed, report.unchanged) == (15, 14, 0)
 
 
 async def test_given_entries_are_crawled_without_enumerating(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ async def test_server_errors_for_one_entry_do_not_end_the_crawl(tmp_path: Path) 
     ]
     async with bench(tmp_path, Rehearsal(faults=faults)) as b:
         report = await b.crawl()
-        assert (list(report.failed), report.listed, report.stopped) == ([10101], 7, None)
+        assert (list(report.failed), report.listed, report.stopped) == ([10101], 13, None)
 
 
 async def test_archive_that_answers_with_errors_only_is_not_called_unreachable_if_it_could_be_enumerated(
@@ -248,7 +248,7 @@ async def test_ftp_that_is_closed_is_tried_last_for_the_rest_of_the_crawl(tmp_pa
     async with bench(tmp_path) as b:
         await b.rehearsal._ftp.close()
         report = await b.crawl()
-        assert (report.listed, report.failed) == (8, {})
+        assert (report.listed, report.failed) == (14, {})
         assert 1 <= sum(event.source == "ftp" for event in b.failures()) <= 4
 
 
@@ -301,7 +301,7 @@ async def test_enumeration_falls_back_to_the_next_way(
         report = await b.crawl()
         assert report.enumerated_by == source
         assert report.sources_failed.keys() >= {"search"}
-        assert report.listed == 8
+        assert report.listed == 14
         assert report.failed == {}
 
 
@@ -399,7 +399,7 @@ async def test_contradictions_between_metadata_and_files_are_recorded(tmp_path: 
         }
         assert ("dataset size", None) in found
         assert found[("image set directory", "data/micrographs")] == "differs in letters: data/Micrographs"
-        sound = (10101, 10102, 10103, 10106)
+        sound = (10101, 10102, 10103, 10106, *range(10110, 10116))
         assert b.rows(f"SELECT * FROM contradictions WHERE empiar_id IN {sound}") == []
         clashes = b.rows(
             "SELECT path FROM contradictions WHERE what LIKE 'name clash%' AND empiar_id = 10105"
@@ -416,6 +416,29 @@ async def test_every_file_has_a_role(tmp_path: Path) -> None:
         assert b.pairs(count, 10102)["gain"] == 2
         assert "movie" in b.pairs(count, 10102)
         assert b.pairs(count, 10103)["gain"] == 1
+        assert b.pairs(count, 10110) == {
+            "metadata": 1,
+            "micrograph": 9,
+            "gain": 1,
+            "particle_stack": 2,
+            "particle_coordinates": 2,
+        }
+        assert b.pairs(count, 10111) == {
+            "metadata": 1,
+            "micrograph": 5,
+            "particle_stack": 4,
+            "particle_coordinates": 4,
+        }
+        assert b.pairs(count, 10112) == {"metadata": 1, "micrograph": 6, "particle_coordinates": 14}
+        assert b.pairs(count, 10113) == {"metadata": 1, "movie": 4, "gain": 1, "defects": 1}
+        assert b.pairs(count, 10114) == {"metadata": 1, "movie": 2, "gain": 1}
+        assert b.pairs(count, 10115) == {
+            "metadata": 1,
+            "micrograph": 8,
+            "movie": 2,
+            "gain": 2,
+            "particle_coordinates": 6,
+        }
 
 
 async def test_archive_that_is_away_is_unreachable_and_the_catalogue_keeps_what_it_has(

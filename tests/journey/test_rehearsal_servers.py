@@ -104,8 +104,8 @@ async def test_the_api_answers_one_entry_ranges_search_and_unknown(session: aioh
         assert (await get(session, f"{rehearsal.api_url}/entry/10001"))[0] == 404
         async with session.post(f"{rehearsal.api_url}/entry/", data="10000-10102,10109") as response:
             assert list(await response.json()) == ["EMPIAR-10101", "EMPIAR-10102", "EMPIAR-10109"]
-        _, body, _ = await get(session, f"{rehearsal.search_url}/*?rows=4&page=3")
-        assert list(json.loads(body)) == ["EMPIAR-10109"]
+        _, body, _ = await get(session, f"{rehearsal.search_url}/*?rows=4&page=4")
+        assert list(json.loads(body)) == ["EMPIAR-10113", "EMPIAR-10114", "EMPIAR-10115"]
         query = "database:EMPIAR%20AND%20update_date:%5B2023-01-01%20TO%202023-12-31%5D"
         _, body, _ = await get(session, f"{rehearsal.search_url}/{query}?rows=100&page=1")
         assert list(json.loads(body)) == ["EMPIAR-10103", "EMPIAR-10109"]

@@ -109,14 +109,17 @@ def test_no_two_blocks_files_or_versions_are_alike() -> None:
 def test_the_standard_set_has_its_sizes_and_its_headers_agree() -> None:
     entries = standard_entries()
     total = sum(file.size for entry in entries for _, file in entry.walk())
-    assert 60e6 < total < 100e6
+    assert 100e6 < total < 150e6
+    assert [entry.empiar_id for entry in entries] == list(range(10101, 10116))
     archive = RehearsalArchive(entries)
     for entry in entries:
         for path, file in entry.walk():
             data = archive.read(entry.empiar_id, path, file, 0, file.size)
             assert len(data) == file.size, path
             geometry = content.mrc_geometry(path, file.size)
-            assert geometry is None or geometry.size == file.size
+            # Where an entry says more than name and size, another program judges (test_rehearsal_images.py).
+            by_name_alone = file.drawing is None and file.body is None
+            assert not by_name_alone or geometry is None or geometry.size == file.size
 
 
 def test_star_coordinates_name_the_entrys_micrographs() -> None:

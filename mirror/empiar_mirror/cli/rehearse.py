@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _QUERIES = (
     "SELECT empiar_id, state, here_files, here_bytes FROM entry_progress",
     "SELECT path, header_width, header_height, header_pixel_size_angstrom AS pixel_size FROM micrographs WHERE empiar_id = 10101 LIMIT 5",
+    "SELECT empiar_id, path, problems FROM images JOIN files USING (file_id) WHERE problems IS NOT NULL",
 )
 
 
@@ -35,7 +36,7 @@ def command(invocation: Invocation, faults: bool, keep: Path | None) -> ExitCode
     Nothing outside this machine is asked. Without --keep the mirror is removed at the end. The configuration
     file and the environment are not used.
     """
-    # 170 lines "file.arrived" would bury what the rehearsal has to say.
+    # 240 lines "file.arrived" would bury what the rehearsal has to say.
     invocation = replace(invocation, log_level=invocation.log_level or "warning")
     if keep is not None:
         steps, stopped = asyncio.run(_rehearse(invocation, keep.absolute(), faults=faults))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 from empiar_mirror.rehearsal import content
@@ -12,14 +13,36 @@ from empiar_mirror.rehearsal import content
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
+class Drawing(Protocol):
+    """A file that is made as a whole, and anew, when somebody reads it."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    def draw(self, path: bytes, version: int) -> bytes:
+        """All its bytes, for a `path` that begins with the entry's number; another version has others."""
+
+    def __hash__(self) -> int:
+        """Equal drawings make equal files."""
+
+
+#: What an entry is made of: sizes where name and size say all, drawings, or the bytes themselves.
+Files = dict[bytes, int | bytes | Drawing]
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """One file of one version. `mtime` in Unix seconds; `body` where the bytes are not a function of the name."""
+    """One file of one version. `mtime` in Unix seconds.
+
+    `body` or `drawing` where the bytes are not a function of name and size alone.
+    """
 
     size: int
     mtime: int
     version: int = 0
     body: bytes | None = None
+    drawing: Drawing | None = None
 
     @property
     def etag(self) -> str:
@@ -220,6 +243,7 @@ class RehearsalArchive:
             mtime=old.mtime if keep_mtime else max(old.mtime + 1, int(time.time())),
             version=old.version + 1,
             body=body,
+            drawing=old.drawing if body is None and size in (None, old.size) else None,
         )
         self._changeable(empiar_id).put(path, new)
         return new
@@ -233,6 +257,8 @@ class RehearsalArchive:
         """Bytes ``[offset, offset + count)`` of `file`, which stands or stood at `path` of the entry."""
         if file.body is not None:
             return file.body[offset : offset + count]
+        if file.drawing is not None:
+            return _drawn(file.drawing, b"%d/%s" % (entry_id, path), file.version)[offset : offset + count]
         return content.read(b"%d/%s" % (entry_id, path), file.size, offset, count, version=file.version)
 
     def _changeable(self, empiar_id: int) -> FileTree:
@@ -240,3 +266,9 @@ class RehearsalArchive:
         if not isinstance(tree, FileTree):
             raise TypeError(f"the files of entry {empiar_id} are computed and cannot be changed one by one")
         return tree
+
+
+@lru_cache(maxsize=16)
+def _drawn(drawing: Drawing, path: bytes, version: int) -> bytes:
+    """Servers read a file piece by piece, and several at a time."""
+    return drawing.draw(path, version)

@@ -25,7 +25,7 @@ UNIT = 64 * 1024
 _PERIOD = 1024 * 1024
 _MASK = 2**64 - 1
 
-#: Å per pixel of every MRC file here, and what the API says of them.
+#: Å per pixel of MRC files that do not say otherwise, and what the API says of them.
 PIXEL_ANGSTROM = 1.77
 #: Pixels; no two particles of a micrograph are closer.
 PARTICLE_CELL = 128
@@ -150,6 +150,11 @@ def particles(stem: bytes, nx: int, ny: int) -> list[tuple[int, int]]:
     return places[:_PARTICLES_AT_MOST]
 
 
+def noise(kind: Noise, key: bytes, size: int, *, version: int = 0) -> bytes:
+    """`size` bytes of noise for `key`; another key, size or version has another one."""
+    return _noise(_Layout(kind, 0, (), ()), _seed(key, size, version), 0, size)
+
+
 def stem_of(path: bytes) -> bytes:
     """File name without folders and last suffix."""
     name = path.rpartition(b"/")[2]
@@ -247,7 +252,7 @@ def _layout(path: bytes, size: int) -> _Layout:
     if geometry is not None:
         noise = "int16" if geometry.mode == 1 else "float32"
         start = 1024 + geometry.nsymbt
-        patches = [(0, _mrc_header(geometry)), *_bright_rows(path, geometry)]
+        patches = [(0, mrc_header(geometry)), *_bright_rows(path, geometry)]
     elif suffix in _TIFF_SUFFIXES and size > 1024:
         patches = _tiff_patches(size)
     elif suffix == "eer" and size > 65536:
@@ -259,12 +264,14 @@ def _layout(path: bytes, size: int) -> _Layout:
     return _Layout(noise, start, tuple(patches), tuple(begin + len(data) for begin, data in patches))
 
 
-def _mrc_header(geometry: MrcGeometry) -> bytes:
-    """The MRC2014 header; density statistics are marked as not determined, as the format allows."""
+def mrc_header(
+    geometry: MrcGeometry, *, pixel: float = PIXEL_ANGSTROM, label: bytes = b"Rehearsal archive"
+) -> bytes:
+    """The MRC2014 header, `pixel` in Å; density statistics are marked as not determined, as the format allows."""
     header = bytearray(1024 + geometry.nsymbt)
     struct.pack_into("<4i", header, 0, geometry.nx, geometry.ny, geometry.nz, geometry.mode)
     struct.pack_into("<3i", header, 28, geometry.nx, geometry.ny, geometry.nz)
-    cell = [length * PIXEL_ANGSTROM for length in (geometry.nx, geometry.ny, geometry.nz)]
+    cell = [length * pixel for length in (geometry.nx, geometry.ny, geometry.nz)]
     struct.pack_into("<6f", header, 40, *cell, 90.0, 90.0, 90.0)
     struct.pack_into("<3i", header, 64, 1, 2, 3)
     struct.pack_into("<3f", header, 76, 0.0, -1.0, -2.0)
@@ -274,7 +281,7 @@ def _mrc_header(geometry: MrcGeometry) -> bytes:
     header[208:216] = b"MAP \x44\x44\x00\x00"
     struct.pack_into("<f", header, 216, -1.0)
     struct.pack_into("<i", header, 220, 1)
-    header[224:304] = b"Rehearsal archive".ljust(80)
+    header[224:304] = label.ljust(80)[:80]
     return bytes(header)
 
 
@@ -333,22 +340,31 @@ def _tiff_patches(size: int) -> list[Patch]:
             frames, side = guess, isqrt(strip)
             break
     side = side or isqrt(size - form.header_bytes - ifd_bytes)
+    return _tiff_structure(form, side, side, frames)
+
+
+def tiff_structure(width: int, height: int, frames: int) -> list[Patch]:
+    """Header and directories of a classic TIFF of `tiff_size` bytes; each frame's pixels follow its directory."""
+    return _tiff_structure(_CLASSIC, width, height, frames)
+
+
+def _tiff_structure(form: _Tiff, width: int, height: int, frames: int) -> list[Patch]:
     patches: list[Patch] = [(0, _tiff_header(form, form.header_bytes))]
     place = form.header_bytes
     wide = _LONG8 if form is _BIG else _LONG
     for frame in range(frames):
-        strip = place + ifd_bytes
-        after = strip + side * side
+        strip = place + form.ifd_bytes(_TIFF_TAGS)
+        after = strip + width * height
         tags = [
-            (256, _LONG, 1, side),
-            (257, _LONG, 1, side),
+            (256, _LONG, 1, width),
+            (257, _LONG, 1, height),
             (258, _SHORT, 1, 8),
             (259, _SHORT, 1, 1),
             (262, _SHORT, 1, 1),
             (273, wide, 1, strip),
             (277, _SHORT, 1, 1),
-            (278, _LONG, 1, side),
-            (279, wide, 1, side * side),
+            (278, _LONG, 1, height),
+            (279, wide, 1, width * height),
             (339, _SHORT, 1, 1),
         ]
         patches.append((place, form.ifd(tags, after if frame < frames - 1 else 0)))

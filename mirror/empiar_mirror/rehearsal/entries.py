@@ -12,21 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from empiar_mirror.rehearsal import content
-from empiar_mirror.rehearsal.archive import ArchiveFile, CountedTree, Entry, FileTree
+from empiar_mirror.rehearsal.archive import ArchiveFile, CountedTree, Drawing, Entry, Files, FileTree
 from empiar_mirror.rehearsal.content import eer_size, mrc_size, tiff_size
-from empiar_mirror.rehearsal.records import ImageSet, Study
-
-#: Sizes, or the bytes themselves where they are no function of name and size.
-Files = dict[bytes, int | bytes]
+from empiar_mirror.rehearsal.damaged import damaged_at_the_source
+from empiar_mirror.rehearsal.labelled import labelled_by_boxes, labelled_by_cryosparc, labelled_by_relion
+from empiar_mirror.rehearsal.movies import movies_with_dm4_gain, movies_with_gain
+from empiar_mirror.rehearsal.records import MULTI_FRAME, SINGLE_FRAME, ImageSet, Study
 
 MICROGRAPH = mrc_size(512, 512, 1, 2)
 
-_SINGLE = "micrographs - single frame"
-_MULTI = "micrographs - multiframe"
-
 
 def standard_entries(scale: int = 1) -> list[Entry]:
-    """Entries 10101 to 10109, about 80 MB together; `scale` multiplies the number of their images."""
+    """Entries 10101 to 10115, about 120 MB together; `scale` multiplies the number of images up to 10108."""
     builders: tuple[Callable[[int], tuple[Study, Files]], ...] = (
         _single_particle,
         _tiff_movies,
@@ -37,13 +34,25 @@ def standard_entries(scale: int = 1) -> list[Entry]:
         _compressed,
         _contradictory,
     )
-    return [_entry(*builder(scale)) for builder in builders] + [_obsolete()]
+    entries = [_entry(*builder(scale)) for builder in builders]
+    # These are about labels and content: what they hold is fixed, whatever the scale.
+    fixed = (
+        labelled_by_relion(),
+        labelled_by_cryosparc(),
+        labelled_by_boxes(),
+        movies_with_gain(),
+        movies_with_dm4_gain(),
+        damaged_at_the_source(),
+    )
+    return [*entries, _obsolete(), *(_entry(study, files) for study, files in fixed)]
 
 
 def big_entry(empiar_id: int, file_sizes: Mapping[str, int]) -> Entry:
     """An entry with files of any size below ``data/``, named as given; it costs neither disk nor memory."""
     files: Files = {b"data/" + name.encode(): size for name, size in file_sizes.items()}
-    images = ImageSet(name="Micrographs", directory="data", category=_SINGLE, form="MRC", count=len(files))
+    images = ImageSet(
+        name="Micrographs", directory="data", category=SINGLE_FRAME, form="MRC", count=len(files)
+    )
     return _entry(Study(empiar_id=empiar_id, title="Rehearsal: large files", imagesets=(images,)), files)
 
 
@@ -56,7 +65,7 @@ def many_files_entry(
 ) -> Entry:
     """An entry of very many files in very many folders, whose names are made when asked for."""
     images = ImageSet(
-        name="Micrographs", directory="data", category=_SINGLE, form="MRC", count=files, side=64
+        name="Micrographs", directory="data", category=SINGLE_FRAME, form="MRC", count=files, side=64
     )
     study = Study(empiar_id=empiar_id, title="Rehearsal: many files", imagesets=(images,))
     tree = CountedTree(
@@ -72,22 +81,27 @@ def hostile_entry(empiar_id: int = 10150) -> Entry:
         b"data/-rw-r--r--    1 ftp      ftp            10 Nov 17  2022 fake.mrc": mrc_size(32, 32, 1, 2),
         b"data/plain.mrc": mrc_size(32, 32, 1, 2),
     }
-    images = ImageSet(name="Micrographs", directory="data", category=_SINGLE, form="MRC", count=3, side=32)
+    images = ImageSet(
+        name="Micrographs", directory="data", category=SINGLE_FRAME, form="MRC", count=3, side=32
+    )
     return _entry(Study(empiar_id=empiar_id, title="Rehearsal: hostile names", imagesets=(images,)), files)
 
 
 def _entry(study: Study, files: Files) -> Entry:
-    data_bytes = sum(size if isinstance(size, int) else len(size) for size in files.values())
     mtime = _moment(study.release_date)
-    tree = FileTree(
-        {path: _file(what, mtime + place) for place, (path, what) in enumerate(sorted(files.items()))}
-    )
+    held = {path: _file(files[path], mtime + place) for place, path in enumerate(sorted(files))}
+    data_bytes = sum(file.size for file in held.values())
+    tree = FileTree(held)
     tree.put(b"%d.xml" % study.empiar_id, _file(study.xml(data_bytes), mtime))
     return Entry(study.empiar_id, study.record(data_bytes), tree)
 
 
-def _file(what: int | bytes, mtime: int) -> ArchiveFile:
-    return ArchiveFile(what, mtime) if isinstance(what, int) else ArchiveFile(len(what), mtime, body=what)
+def _file(what: int | bytes | Drawing, mtime: int) -> ArchiveFile:
+    if isinstance(what, int):
+        return ArchiveFile(what, mtime)
+    if isinstance(what, bytes):
+        return ArchiveFile(len(what), mtime, body=what)
+    return ArchiveFile(what.size, mtime, drawing=what)
 
 
 def _moment(day: str) -> int:
@@ -104,7 +118,7 @@ def _single_particle(scale: int) -> tuple[Study, Files]:
     images = ImageSet(
         name="Aligned sums",
         directory="data/micrographs",
-        category=_SINGLE,
+        category=SINGLE_FRAME,
         form="MRC",
         count=30 * scale,
         pattern="data/micrographs/stack_*_2x_SumCorr.mrc",
@@ -134,7 +148,7 @@ def _tiff_movies(scale: int) -> tuple[Study, Files]:
     images = ImageSet(
         name="Movies",
         directory="data/Movies",
-        category=_MULTI,
+        category=MULTI_FRAME,
         form="TIFF",
         count=8 * scale,
         frames=8,
@@ -164,7 +178,7 @@ def _eer_movies(scale: int) -> tuple[Study, Files]:
     images = ImageSet(
         name="EER movies",
         directory="data/20230126_EER [Falcon4]",
-        category=_MULTI,
+        category=MULTI_FRAME,
         form="EER",
         count=4 * scale,
         frames=24,
@@ -288,12 +302,12 @@ def _two_parts(scale: int) -> tuple[Study, Files]:
     sums = ImageSet(
         name="Micrographs",
         directory="data/Micrographs/Micrographs_part1",
-        category=_SINGLE,
+        category=SINGLE_FRAME,
         form="MRC",
         count=8 * scale,
         side=256,
     )
-    movies = replace(sums, category=_MULTI, form="MRCS", frames=4, voxel="SIGNED 16 BIT INTEGER")
+    movies = replace(sums, category=MULTI_FRAME, form="MRCS", frames=4, voxel="SIGNED 16 BIT INTEGER")
     other = "data/Micrographs/Micrographs_part2"
     imagesets = (sums, movies, replace(sums, directory=other), replace(movies, directory=other))
     return Study(empiar_id=10106, title="Rehearsal: two parts with equal names", imagesets=imagesets), files
@@ -344,7 +358,7 @@ def _contradictory(scale: int) -> tuple[Study, Files]:
     images = ImageSet(
         name="Micrographs",
         directory="data/micrographs",
-        category=_MULTI,
+        category=MULTI_FRAME,
         form="TIFF",
         count=612,
         frames=40,
@@ -365,7 +379,7 @@ def _contradictory(scale: int) -> tuple[Study, Files]:
 
 
 def _obsolete() -> Entry:
-    images = ImageSet(name="Withdrawn images", directory="data", category=_SINGLE, form="MRC", count=12)
+    images = ImageSet(name="Withdrawn images", directory="data", category=SINGLE_FRAME, form="MRC", count=12)
     study = Study(
         empiar_id=10109,
         title="Rehearsal: an obsolete entry without files",

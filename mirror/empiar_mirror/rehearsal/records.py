@@ -7,6 +7,11 @@ from xml.sax.saxutils import escape
 
 from empiar_mirror.rehearsal.archive import Json
 
+#: Categories of image sets, in the archive's words.
+SINGLE_FRAME = "micrographs - single frame"
+MULTI_FRAME = "micrographs - multiframe"
+PARTICLES = "picked particles - single frame - processed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSet:
@@ -22,11 +27,18 @@ class ImageSet:
     pixel: float | None = 1.77
     pixel_height: float | None = 1.77
     side: int | None = 512
+    #: Columns and rows of images that are not square.
+    shape: tuple[int, int] | None = None
     pattern: str = ""
     details: str = ""
 
+    @property
+    def _stated(self) -> tuple[int | None, int | None]:
+        return self.shape or (self.side, self.side)
+
     def record(self) -> dict[str, Json]:
         """Its 18 keys in the API's order."""
+        width, height = self._stated
         return {
             "segmentations": [],
             "name": self.name,
@@ -45,18 +57,19 @@ class ImageSet:
             "picked_particles_file_pattern": "",
             "picked_particles_directory": "",
             "details": self.details,
-            "image_width": None if self.side is None else str(self.side),
-            "image_height": None if self.side is None else str(self.side),
+            "image_width": None if width is None else str(width),
+            "image_height": None if height is None else str(height),
         }
 
     def xml(self) -> str:
         """Its element; the directory has a leading slash here, as in the archive's files."""
+        width, height = self._stated
         pixels = "".join(
             f"<{tag}>{value}</{tag}>"
             for tag, value in (
-                ("imageWidth", self.side or "variable"),
+                ("imageWidth", width or "variable"),
                 ("pixelWidth", self.pixel),
-                ("imageHeight", self.side or "variable"),
+                ("imageHeight", height or "variable"),
                 ("pixelHeight", self.pixel_height),
             )
             if value is not None
