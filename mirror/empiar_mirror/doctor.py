@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from empiar_mirror.makers.watch import landlock_version
 from empiar_mirror.reading import CATALOGUE_NAME, reading
 from empiar_mirror.space import disk_use
 from empiar_schema.faults import EmpiarMirrorError, ExitCode
@@ -112,7 +114,27 @@ def _examine_machine(settings: Settings, mounts: Path) -> list[Finding]:
         findings.append(_network_mount(settings.root, mounts))
     findings += _catalogue(settings.root / CATALOGUE_NAME)
     findings += _limits(settings)
+    findings += _hooks(settings)
     return findings
+
+
+def _hooks(settings: Settings) -> Iterator[Finding]:
+    """Whether the programs of hooks are there, and can be kept from writing elsewhere; nothing without hooks."""
+    hooks = {name: hook for name, hook in settings.hook.items() if hook.enabled}
+    for name, hook in hooks.items():
+        path = hook.environment.get("PATH", os.environ.get("PATH", os.defpath))
+        programs = [str(command[0]) for command in (hook.command, hook.version_command) if command]
+        missing = [program for program in programs if shutil.which(program, path=path) is None]
+        if missing:
+            remedy = "install it, or give its whole path; until then the hook's jobs are parked"
+            yield warn(f"hook {name}", f"there is no program {missing[0]}", remedy)
+        else:
+            yield ok(f"hook {name}", f"{shutil.which(programs[0], path=path)} is there")
+    if hooks and landlock_version() < 1:
+        remedy = (
+            "use Linux 5.13 or later with Landlock; until then a write elsewhere is found out, not prevented"
+        )
+        yield warn("fence", "this kernel cannot keep a program from writing outside its folder", remedy)
 
 
 # --- configuration, disk ------------------------------------------------------------------------------------

@@ -57,6 +57,24 @@ async def test_a_sound_mirror_has_only_good_findings(
     assert not [path for path in root.iterdir() if path.name.startswith(".doctor")]
 
 
+async def test_the_programs_of_hooks_are_looked_for(
+    root: Path, archive: ArchiveSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [{"path": "x", "kind": "y"}]
+    hooks = {
+        "there": {"command": ["true"], "outputs": outputs},
+        "not_there": {"command": ["no-such-program"], "outputs": outputs},
+        "off": {"command": ["no-such-program"], "outputs": outputs, "enabled": False},
+    }
+    settings = Settings.model_validate({"root": root, "archive": archive, "hook": hooks})
+    monkeypatch.setattr("empiar_mirror.doctor.landlock_version", lambda: 0)
+    found = await findings(settings)
+    assert found["hook there"].verdict is Verdict.OK
+    assert (found["hook not_there"].verdict, found["fence"].verdict) == (Verdict.WARN, Verdict.WARN)
+    assert "no-such-program" in found["hook not_there"].sentence
+    assert "hook off" not in found
+
+
 async def test_an_archive_out_of_reach_alone_is_exit_3(root: Path) -> None:
     nowhere = "http://127.0.0.1:9/x"
     archive = ArchiveSettings(

@@ -7,7 +7,6 @@ told apart by them: a named file that the catalogue does not know is of no use t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -57,7 +56,10 @@ def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) 
 
 
 def write_list(folder: Path, paths: Iterable[str]) -> None:
-    """The names that will be made or removed for the job in `folder` are written down, durably.
+    """The names that will be made or removed for the job in `folder` are written down.
+
+    Not flushed: what a power cut takes of it leaves at worst a file in ``derived/`` that no record speaks of, until the job
+    makes it again.
 
     Raises:
         StorageFault: the disk refused.
@@ -66,9 +68,6 @@ def write_list(folder: Path, paths: Iterable[str]) -> None:
     try:
         with target.open("w", encoding="utf-8") as stream:
             json.dump(sorted(set(paths)), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        sync_folder(target.parent)
     except OSError as error:
         raise storage_fault(error, f"cannot write {target}") from error
 
