@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from empiar_mirror.arrange import MAPPING
-from empiar_mirror.documents.placed import DEPOSITED, PlacedFile
+from empiar_mirror.documents.placed import PlacedFile, source_url
 from empiar_mirror.documents.subject import Subject
-from empiar_schema.faults import HostileName
-from empiar_schema.paths import RemotePath
 
 DECLARATION: Final = "bagit.txt"
 INFO: Final = "bag-info.txt"
@@ -17,6 +15,7 @@ MANIFEST: Final = "manifest-sha256.txt"
 FETCH: Final = "fetch.txt"
 TAG_MANIFEST: Final = "tagmanifest-sha256.txt"
 
+_ENCODED: Final = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 #: RFC 8493, 2.1.1.
 DECLARATION_TEXT: Final = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
@@ -30,16 +29,10 @@ def manifest(files: Iterable[PlacedFile], *, mapping_sha256: str) -> Iterator[by
 
 def fetch(files: Iterable[PlacedFile], *, empiar_id: int, https_url: str | None) -> Iterator[bytes]:
     """Lines of ``fetch.txt``: where the deposited files come from, so that the bag may travel without them."""
-    if https_url is None:
-        return
     for file in files:
-        if file.origin != DEPOSITED:
-            continue
-        try:
-            url = f"{https_url}/{RemotePath.parse(empiar_id, file.path).url_path}"
-        except HostileName:
-            continue  # somebody has changed the mapping; the bag is whole without this line
-        yield f"{url} {'-' if file.bytes is None else file.bytes} {bag_path(file)}\n".encode()
+        url = source_url(file, empiar_id, https_url)
+        if url is not None:
+            yield f"{url} {'-' if file.bytes is None else file.bytes} {bag_path(file)}\n".encode()
 
 
 def info(subject: Subject, *, files: int, payload_bytes: int) -> bytes:
@@ -70,6 +63,4 @@ def bag_path(file: PlacedFile) -> str:
     text = file.utf8
     if text is None:
         raise ValueError(f"{file.place} is not UTF-8")
-    for sign, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-        text = text.replace(sign, code)
-    return f"data/{text}"
+    return "data/" + text.translate(_ENCODED)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from empiar_mirror.arrange import MAPPING
 from empiar_mirror.documents.media_types import media_type
-from empiar_mirror.documents.placed import DEPOSITED, FolderSummary, LayoutSummary, PlacedFile
+from empiar_mirror.documents.placed import DEPOSITED, FolderSummary, LayoutSummary, PlacedFile, source_url
 from empiar_mirror.documents.subject import (
     EMPIAR,
     FRAME,
@@ -27,10 +27,9 @@ from empiar_mirror.documents.subject import (
     iri,
     one_line,
     orcid_url,
+    pubmed_url,
 )
 from empiar_schema.entry import Author, Citation
-from empiar_schema.faults import HostileName
-from empiar_schema.paths import RemotePath
 from empiar_schema.provenance_store import Arrivals, Product
 
 CRATE: Final = "ro-crate-metadata.json"
@@ -186,9 +185,13 @@ def _persons(subject: Subject) -> Iterator[Entity]:
 
 
 def _identified_citations(subject: Subject) -> list[tuple[str, Citation]]:
+    """Citations by an absolute address each, as the specification demands: DOI, PubMed, or a part of the entry's page."""
     found: dict[str, Citation] = {}
     for number, citation in enumerate(subject.entry.citations if subject.entry else (), 1):
-        found.setdefault(doi_url(citation.doi) or f"#citation-{number}", citation)
+        address = (
+            doi_url(citation.doi) or pubmed_url(citation.pubmed_id) or f"{subject.page}#citation-{number}"
+        )
+        found.setdefault(address, citation)
     return list(found.items())
 
 
@@ -259,18 +262,9 @@ def _file(file: PlacedFile, facts: CrateFacts) -> Entity:
             "contentSize": None if file.bytes is None else str(file.bytes),
             "encodingFormat": media_type(file.name),
             "sha256": file.sha256 or None,
-            "contentUrl": _source_url(file, facts) if deposited else None,
+            "contentUrl": source_url(file, facts.subject.empiar_id, facts.https_url),
         }
     )
-
-
-def _source_url(file: PlacedFile, facts: CrateFacts) -> str | None:
-    if facts.https_url is None:
-        return None
-    try:
-        return f"{facts.https_url}/{RemotePath.parse(facts.subject.empiar_id, file.path).url_path}"
-    except HostileName:
-        return None
 
 
 def _arrival(facts: CrateFacts) -> Iterator[Entity]:

@@ -67,7 +67,11 @@ _MICROGRAPH_COLUMNS: Final = (
 )
 _PICK_COLUMNS: Final = (
     ("x", "X-Coordinate", "Column of the particle's centre, pixels of the full-size micrograph."),
-    ("y", "Y-Coordinate", "Pixels from the other edge: row = H - Y of the H rows as deposited; row = Y in a JPEG rendition."),
+    (
+        "y",
+        "Y-Coordinate",
+        "Pixels from the other edge: row = H - Y of the H rows as deposited; row = Y in a JPEG rendition.",
+    ),
     ("diameter", "Diameter", "Diameter of the particle, pixels of the full-size micrograph."),
 )
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from empiar_mirror.arrange import MAPPING
 from empiar_schema.faults import HostileName
 from empiar_schema.paths import RemotePath, bytes_from_text, suffix_of
 
 DEPOSITED: Final = "deposited"
+_COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256")
+_NOWHERE: Final = frozenset({"", ".", ".."})
 #: So many different suffixes of a folder are told apart.
 _SUFFIXES: Final = 16
 
@@ -102,8 +105,8 @@ def summarize(files: Iterable[PlacedFile]) -> LayoutSummary:
 def placed_files(layout: Path) -> Iterator[PlacedFile]:
     """The files that the mapping of `layout` names, in its order; none without a mapping.
 
-    Columns are found by their names, so a mapping may have more of them. A row whose place or path would
-    leave its folder is passed over: somebody has changed the mapping.
+    Columns are found by their names, so a mapping may have more of them. A row that is cut short, or whose place or path would
+    leave its folder, is passed over: somebody has changed the mapping.
 
     Raises:
         OSError: the mapping cannot be read.
@@ -112,21 +115,26 @@ def placed_files(layout: Path) -> Iterator[PlacedFile]:
         lines = (layout / MAPPING).open(encoding="utf-8", errors="surrogateescape", newline="\n")
     except (FileNotFoundError, NotADirectoryError):
         return
+    top = f"{layout}/"
     with lines:
         names = lines.readline().rstrip("\n").split("\t")
+        if not set(_COLUMNS) <= set(names):
+            return
+        columns = [names.index(name) for name in _COLUMNS]
         for line in lines:
-            row = dict(zip(names, line.rstrip("\n").split("\t"), strict=False))
-            place, path = row.get("place", ""), row.get("path", "")
+            cells = line.rstrip("\n").split("\t")
+            if len(cells) < len(names):
+                continue
+            place, path, role, origin, stem, sha256 = [cells[column] for column in columns]
             if stays_inside(place) and stays_inside(path):
-                role, origin, stem, sha256 = (
-                    row.get(name, "") for name in ("role", "origin", "stem", "sha256")
-                )
-                size = _size(layout / os.fsdecode(bytes_from_text(place)))
+                size = _size(top + os.fsdecode(bytes_from_text(place)))
                 yield PlacedFile(place, path, role, origin, stem, sha256, size)
 
 
 def stays_inside(path: str) -> bool:
     """Whether a stored path names something below the folder it is relative to."""
+    if "%" not in path:
+        return _NOWHERE.isdisjoint(path.split("/"))  # nearly all; a layout can hold a million
     try:
         RemotePath.parse(1, path)
     except HostileName:
@@ -134,9 +142,16 @@ def stays_inside(path: str) -> bool:
     return True
 
 
-def _size(path: Path) -> int | None:
+def source_url(file: PlacedFile, empiar_id: int, https_url: str | None) -> str | None:
+    """Where a deposited file comes from, percent-encoded byte for byte; None for a derived one, or without an archive."""
+    if https_url is None or file.origin != DEPOSITED:
+        return None
+    return f"{https_url}/{empiar_id}/{quote(bytes_from_text(file.path), safe='/')}"
+
+
+def _size(path: str) -> int | None:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - a Path for each of a million files costs more than the call
     except OSError:
         return None
 

@@ -24,6 +24,7 @@ FRAME: Final = (
 _DAY = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])")
 _ORCID = re.compile(r"[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9X]")
 _DOI = re.compile(r"10\.[0-9]{4,9}/\S+")
+_PUBMED = re.compile(r"[1-9][0-9]{0,8}")
 #: Longest text that is taken over into a document.
 _LONGEST: Final = 10_000
 
@@ -116,6 +117,12 @@ def doi_url(doi: str | None) -> str | None:
     """``https://doi.org/10.…``, percent-encoded; None if it is no DOI."""
     found = _DOI.search(one_line(doi) or "")
     return f"https://doi.org/{iri(found.group())}" if found else None
+
+
+def pubmed_url(number: str | None) -> str | None:
+    """``https://pubmed.ncbi.nlm.nih.gov/…/``; None if it is no PubMed number."""
+    found = _PUBMED.fullmatch(number or "")
+    return f"https://pubmed.ncbi.nlm.nih.gov/{found.group()}/" if found else None
 
 
 def iri(path: str) -> str:

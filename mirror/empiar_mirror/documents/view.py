@@ -37,7 +37,7 @@ PAYLOAD: Final = "data"
 BAG_FILES: Final = (bag.DECLARATION, bag.INFO, bag.MANIFEST, bag.FETCH, bag.TAG_MANIFEST)
 DOCUMENTS: Final = (*BAG_FILES, CRATE, CROISSANT, MICROGRAPHS_TABLE)
 
-_READ_BYTES: Final = 1024 * 1024
+_READ_BYTES: Final = 256 * 1024
 
 
 def documents_folder(root: Path, empiar_id: int, view: str) -> Path:
@@ -121,7 +121,7 @@ def remove_view_documents(root: Path, empiar_id: int, *, view: str) -> bool:
             removed = True
         for name in DOCUMENTS:
             removed |= write_document(folder / name, ()).changed
-        if not any(os.scandir(folder)):
+        if not any(folder.iterdir()):
             folder.rmdir()
             sync_folder(folder.parent)
     except OSError as error:
