@@ -138,6 +138,13 @@ def _made(conn: sqlite3.Connection, labels: Mapping[str, bytes]) -> None:
         " VALUES (1, ?, 'labels', 2, 'recipe 1', 'labels from particles.star', '0.1.0', ?)",
         (ENTRY, NOW),
     )
+    conn.execute(
+        "CREATE TABLE IF NOT EXISTS job_input (job_id INTEGER NOT NULL, position INTEGER NOT NULL, role TEXT NOT NULL,"
+        " file_id INTEGER, product TEXT, PRIMARY KEY (job_id, position))"
+    )
+    inputs = [(1, 0, "micrograph", 1, None), (1, 1, "particle_coordinates", None, "labels/b.c.csv")]
+    inputs += [(1, n, "particle_coordinates", None, f"picked/{n}.star") for n in range(2, 30)]
+    conn.executemany("INSERT INTO job_input VALUES (?, ?, ?, ?, ?)", inputs)
     parent = conn.execute("SELECT min(file_id) FROM files").fetchone()[0]
     for place, content in labels.items():
         name = place.rpartition("/")[2]

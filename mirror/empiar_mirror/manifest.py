@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -132,6 +133,8 @@ def _made(product: Product) -> dict[str, object]:
             "command": product.command,
             "version": product.version,
             "log_path": product.log_path,
+            "input_count": product.input_count or None,
+            "inputs": [_known(asdict(input_)) for input_ in product.inputs] or None,
         }
     )
 

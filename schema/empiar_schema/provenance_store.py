@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from empiar_schema.codes import state_list
 from empiar_schema.states import HERE, Channel
+
+#: So many of the files that a job read are named with each of its products.
+LISTED_INPUTS: Final = 20
 
 _HERE: Final = state_list(sorted(HERE))
 
@@ -37,6 +41,15 @@ class ArrivedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """A file that a job read: deposited, at `path` below the entry, or made here, at `product` below ``derived/<id>``."""
+
+    role: str
+    path: str | None
+    product: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """A file that a job made of others. `path` is the stored text below ``derived/<id>``."""
 
@@ -54,6 +67,9 @@ class Product:
     command: str | None
     version: str | None
     log_path: str | None
+    #: How many files its job read, and the first `LISTED_INPUTS` of them; none where that is not on record.
+    input_count: int = 0
+    inputs: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +111,42 @@ def arrivals(conn: sqlite3.Connection, empiar_id: int) -> list[Arrivals]:
     return [Arrivals(*row) for row in rows]
 
 
-_PRODUCT: Final = """
-    SELECT p.path, p.kind, p.stem,
-           (SELECT CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END
-              FROM file f JOIN directory d ON d.directory_id = f.directory_id WHERE f.file_id = p.parent_file_id),
-           p.bytes, lower(hex(p.sha256)), strftime('%Y-%m-%dT%H:%M:%SZ', p.made_at, 'unixepoch'),
-           j.maker, j.recipe, j.command, j.version, j.log_path
-    FROM product p JOIN job j ON j.job_id = p.job_id
-    WHERE p.empiar_id = ?"""
-
-
 def products(conn: sqlite3.Connection, empiar_id: int) -> Iterator[Product]:
     """What jobs made of the entry's files, by path."""
-    for row in conn.execute(f"{_PRODUCT} ORDER BY p.path", (empiar_id,)):
-        yield Product(*row)
+    for row in conn.execute(f"{_product_sql(conn)} ORDER BY p.path", (empiar_id,)):
+        yield _product(row)
 
 
 def product_at(conn: sqlite3.Connection, empiar_id: int, path: str) -> Product | None:
     """The product at this path below ``derived/<id>``; None if none is on record."""
-    row = conn.execute(f"{_PRODUCT} AND p.path = ?", (empiar_id, path)).fetchone()
-    return None if row is None else Product(*row)
+    row = conn.execute(f"{_product_sql(conn)} AND p.path = ?", (empiar_id, path)).fetchone()
+    return None if row is None else _product(row)
+
+
+def _product(row: sqlite3.Row) -> Product:
+    inputs = tuple(Input(*read) for read in json.loads(row[-1]))
+    return replace(Product(*row[:-1]), inputs=inputs)
+
+
+def _product_sql(conn: sqlite3.Connection) -> str:
+    path = (
+        "(SELECT CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END"
+        " FROM file f JOIN directory d ON d.directory_id = f.directory_id WHERE f.file_id = {})"
+    )
+    count, inputs = "0", "'[]'"
+    if conn.execute("SELECT 1 FROM sqlite_schema WHERE name = 'job_input'").fetchone():
+        count = "(SELECT count(*) FROM job_input i WHERE i.job_id = p.job_id)"
+        # Bounded: a job on a whole entry may read as many files as it makes.
+        inputs = (
+            f"(SELECT json_group_array(json_array(i.role, {path.format('i.file_id')}, i.product)) FROM"  # noqa: S608
+            f" (SELECT * FROM job_input WHERE job_id = p.job_id ORDER BY position LIMIT {LISTED_INPUTS}) i)"
+        )
+    return (
+        f"SELECT p.path, p.kind, p.stem, {path.format('p.parent_file_id')}, p.bytes, lower(hex(p.sha256)),"  # noqa: S608
+        " strftime('%Y-%m-%dT%H:%M:%SZ', p.made_at, 'unixepoch'),"
+        f" j.maker, j.recipe, j.command, j.version, j.log_path, {count}, {inputs}"
+        " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ?"
+    )
 
 
 def known_since(conn: sqlite3.Connection, empiar_id: int) -> str | None:

@@ -142,7 +142,12 @@ def test_the_crate_names_every_file_where_it_came_from_and_what_made_it(mirror: 
         image["contentUrl"] == f"https://ftp.ebi.ac.uk/empiar/world_availability/{ENTRY}/data/no%20picks.mrc"
     )
     [made] = [entity for entity in crate.values() if entity["@type"] == "CreateAction"]
-    assert made["object"] == {"@id": "data/micrographs/a.mrc"}
+    assert made["object"] == [
+        {"@id": "data/micrographs/a.mrc"},
+        {"@id": "data/ground_truth/particle_coordinates/b.c.csv"},
+    ]
+    assert "not in this layout: picked/2.star, picked/3.star" in str(made["description"])
+    assert "Read 30 files in all." in str(made["description"])
     assert made["name"] == "labels 0.1.0"
     assert "labels from particles.star" in str(made["description"])
     assert made["result"] == [{"@id": f"data/{place}"} for place in LABELS]

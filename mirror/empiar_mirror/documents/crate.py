@@ -286,7 +286,7 @@ def _arrival(facts: CrateFacts) -> Iterator[Entity]:
 
 def _creations(files: Sequence[PlacedFile], made: Mapping[str, Product | None]) -> Iterator[Entity]:
     """An action for every job that made files of the layout, and the programs that did it."""
-    deposited = {file.path: _file_id(file) for file in files if file.origin == DEPOSITED}
+    places = {(file.origin == DEPOSITED, file.path): _file_id(file) for file in files}
     results: dict[str, list[str]] = {}
     jobs: dict[str, Product] = {}
     for file in files:
@@ -296,22 +296,39 @@ def _creations(files: Sequence[PlacedFile], made: Mapping[str, Product | None]) 
             jobs.setdefault(job, product)
             results.setdefault(job, []).append(_file_id(file))
     for job, product in jobs.items():
-        parent = deposited.get(product.parent or "")
-        text = f"Command: {one_line(product.command)}." if product.command else "Made by a built-in maker."
-        if product.parent and parent is None:
-            text += f" Made of {product.parent} of the entry."
+        sources = _sources(product)
         yield _present(
             {
                 "@id": job,
                 "@type": "CreateAction",
                 "name": f"{product.maker} {one_line(product.version) or ''}".strip(),
-                "description": text,
+                "description": _how_made(
+                    product, [path for source, path in sources if (source, path) not in places]
+                ),
                 "endTime": product.made_at if day(product.made_at) else None,
                 "instrument": {"@id": _TOOL},
-                "object": {"@id": parent} if parent else None,
+                "object": _references([places[source] for source in sources if source in places]),
                 "result": _references(results[job]),
             }
         )
+
+
+def _sources(product: Product) -> list[tuple[bool, str]]:
+    """What a product was made of: whether deposited, and the path."""
+    sources = [(True, product.parent)] if product.parent else []
+    for read in product.inputs:
+        sources += [(True, read.path)] if read.path else []
+        sources += [(False, read.product)] if read.product else []
+    return list(dict.fromkeys(sources))
+
+
+def _how_made(product: Product, elsewhere: Sequence[str]) -> str:
+    text = f"Command: {one_line(product.command)}." if product.command else "Made by a built-in maker."
+    if elsewhere:
+        text += f" Read files that are not in this layout: {', '.join(elsewhere)}."
+    if product.input_count > len(product.inputs):
+        text += f" Read {product.input_count} files in all."
+    return text
 
 
 def _references(identities: Sequence[str]) -> object:
