@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Validators of other formats need other versions of some libraries: an environment of their own, for tests.
+VALIDATORS := .validators
 # The first interpreter that is new enough.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -13,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 demo: $(INSTALLED)  ## the whole job against an archive served here; leaves a mirror in demo/
 	$(BIN)/empiar-mirror rehearse --keep demo
 
-test: $(INSTALLED)  ## all tests; those that need vsftpd, Apache or nginx say so where they are missing
+test: $(INSTALLED) $(VALIDATORS)/.installed  ## all tests; those that need vsftpd, Apache or nginx say so where they are missing
 	$(BIN)/pytest
 
 lint: $(INSTALLED)  ## format, style, and the import contracts
@@ -45,4 +47,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,images]' --group dev
+	touch $@
+
+$(VALIDATORS)/.installed: tests/validators.txt tests/warm_validators.py | $(INSTALLED)
+	test -x $(VALIDATORS)/bin/python || $(PYTHON) -m venv $(VALIDATORS)
+	$(VALIDATORS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/validators.txt
+	rm -f $(VALIDATORS)/http-cache.sqlite
+	$(VALIDATORS)/bin/python tests/warm_validators.py $(VALIDATORS)/http-cache
 	touch $@

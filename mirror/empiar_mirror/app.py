@@ -8,7 +8,7 @@ import os
 import resource
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -21,6 +21,8 @@ from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
 from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, laid_files
 from empiar_mirror.arrivals import Arrivals
+from empiar_mirror.documents.export import write_bag
+from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.header_check import check_headers
@@ -74,6 +76,14 @@ class ProbedCrawl:
 
     crawl: CrawlReport
     probe: ProbeReport
+
+
+@dataclass(frozen=True, slots=True)
+class BagReport:
+    """The bags that were written, and sentences about those that could not be."""
+
+    bags: tuple[Path, ...]
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,9 +505,10 @@ class Mirror:
         return reports
 
     def _arrange(self, empiar_id: int, view: str, *, rebuild: bool) -> ArrangeReport:
+        """The layout and then its documents follow the catalogue."""
         with self.catalogue.reader() as conn:
             files = laid_files(conn, empiar_id)
-        return arrange_entry(
+        report = arrange_entry(
             self.folders.root,
             empiar_id,
             view=view,
@@ -505,6 +516,29 @@ class Mirror:
             mode=self.settings.arrange.link,
             rebuild=rebuild,
         )
+        with self.catalogue.reader() as conn:
+            notes = write_view_documents(conn, self.folders.root, empiar_id, view=view)
+        remove_stale_documents(self.folders.root, empiar_id)
+        return replace(report, notes=report.notes + notes)
+
+    async def write_bags(self, reports: Mapping[int, Mapping[str, ArrangeReport]], folder: Path) -> BagReport:
+        """Every layout of `reports` that holds files is a bag below `folder`, too, or the report says why not.
+
+        Raises:
+            StorageFault: the disk refused.
+        """
+        bags: list[Path] = []
+        refused: list[str] = []
+        for empiar_id, views in reports.items():
+            for view, report in views.items():
+                if self._stopped or not report.linked + report.kept:
+                    continue
+                write = functools.partial(write_bag, view=view, folder=folder)
+                try:
+                    bags.append(await in_thread(self._threads, write, self.folders.root, empiar_id))
+                except ConfigFault as fault:
+                    refused.append(f"{fault}: {fault.hint}")
+        return BagReport(tuple(bags), tuple(refused))
 
     # --- proof ----------------------------------------------------------------------------------------
 

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
-from empiar_mirror.arrive import sync_folder
-from empiar_mirror.staging import storage_fault
+from empiar_mirror.documents.writing import write_document
 from empiar_schema.paths import accession, bytes_from_text
-from empiar_schema.states import HERE, Channel
+from empiar_schema.provenance_store import ArrivedFile, Product, arrived_files, products
 
 CHECKSUMS: Final = "manifest-sha256.txt"
 PROVENANCE: Final = "provenance.json"
 
-_HERE: Final = json.dumps(sorted(HERE))
 _ESCAPES: Final = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where one file came from. Times are UTC ISO 8601 text, `bytes` a number of bytes."""
-
-    path: str
-    source_url: str | None
-    channel: str | None
-    bytes: int | None
-    modified_at: str | None
-    sha256: str
-    arrived_at: str | None
-    etag: str | None = None
 
 
 def write_entry_manifests(conn: sqlite3.Connection, root: Path, empiar_id: int) -> None:
@@ -45,8 +26,8 @@ def write_entry_manifests(conn: sqlite3.Connection, root: Path, empiar_id: int) 
     Raises:
         StorageFault: the disk refused.
     """
-    write_manifest(root, empiar_id, _checksums(conn, empiar_id))
-    write_provenance(root, empiar_id, _provenance(conn, empiar_id))
+    write_manifest(root, empiar_id, ((file.path, file.sha256) for file in arrived_files(conn, empiar_id)))
+    write_provenance(root, empiar_id, arrived_files(conn, empiar_id), products(conn, empiar_id))
 
 
 def write_manifest(root: Path, empiar_id: int, rows: Iterable[tuple[str, str]]) -> bool:
@@ -58,18 +39,22 @@ def write_manifest(root: Path, empiar_id: int, rows: Iterable[tuple[str, str]]) 
     Raises:
         StorageFault: the disk refused.
     """
-    return _write(
-        root, empiar_id, CHECKSUMS, (checksum_line(bytes_from_text(path), sha) for path, sha in rows)
-    )
+    lines = (checksum_line(bytes_from_text(path), sha) for path, sha in rows)
+    return write_document(_folder(root, empiar_id) / CHECKSUMS, lines).changed
 
 
-def write_provenance(root: Path, empiar_id: int, rows: Iterable[Provenance]) -> bool:
-    """``provenance.json`` lists `rows` in their order; whether it changed. No rows, no file.
+def write_provenance(
+    root: Path, empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[Product] = ()
+) -> bool:
+    """``provenance.json`` lists the entry's files and what was made of them, in their order; whether it changed.
+
+    Without files there is no such document. It holds no date of its own, so that the same facts give the same bytes.
 
     Raises:
         StorageFault: the disk refused.
     """
-    return _write(root, empiar_id, PROVENANCE, _provenance_document(empiar_id, rows))
+    pieces = _provenance_document(empiar_id, files, derived)
+    return write_document(_folder(root, empiar_id) / PROVENANCE, pieces).changed
 
 
 def checksum_line(path: bytes, sha256_hex: str) -> bytes:
@@ -82,78 +67,81 @@ def checksum_line(path: bytes, sha256_hex: str) -> bytes:
     return mark + sha256_hex.encode() + b"  " + path + b"\n"
 
 
-def _checksums(conn: sqlite3.Connection, empiar_id: int) -> Iterator[tuple[str, str]]:
-    # SQLite sorts on disk when it has to: memory stays flat for an entry of a million files.
-    yield from conn.execute(
-        "SELECT path, sha256 FROM copies WHERE empiar_id = ? AND sha256 IS NOT NULL"
-        " AND state IN (SELECT value FROM json_each(?)) ORDER BY path",
-        (empiar_id, _HERE),
-    )
+def _folder(root: Path, empiar_id: int) -> Path:
+    return root / "manifests" / str(empiar_id)
 
 
-def _provenance(conn: sqlite3.Connection, empiar_id: int) -> Iterator[Provenance]:
-    rows = conn.execute(
-        "SELECT c.path, c.channel, c.bytes, f.modified_at, c.sha256, c.arrived_at, f.https_url, f.ftp_url, f.globus_url,"
-        " own.v_etag FROM copies c JOIN files f ON f.file_id = c.file_id JOIN copy own ON own.file_id = c.file_id"
-        " WHERE c.empiar_id = ? AND c.sha256 IS NOT NULL"
-        " AND c.state IN (SELECT value FROM json_each(?)) ORDER BY c.path",
-        (empiar_id, _HERE),
-    )
-    for path, channel, size, modified_at, sha256, arrived_at, https_url, ftp_url, globus_url, etag in rows:
-        urls = {Channel.HTTPS: https_url, Channel.FTP: ftp_url, Channel.GLOBUS: globus_url}
-        url = _without_user(urls.get(channel))
-        yield Provenance(path, url, channel, size, modified_at, sha256, arrived_at, etag)
-
-
-def _without_user(url: str | None) -> str | None:
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _provenance_document(empiar_id: int, rows: Iterable[Provenance]) -> Iterator[bytes]:
-    """One JSON document, one line a file; without a date of its own, so that the same facts give the same bytes."""
-    before = ""
-    for row in rows:
+def _provenance_document(
+    empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[Product]
+) -> Iterator[bytes]:
+    """One JSON document, one line a file, in pieces: an entry can have a million files."""
+    before = b""
+    for file in files:
         if not before:
             head = {"entry": accession(empiar_id), "tool": f"empiar-mirror {version('empiar-mirror')}"}
-            yield (json.dumps(head, ensure_ascii=False)[:-1] + ', "files": [').encode()
-        facts = {key: value for key, value in asdict(row).items() if value is not None}
-        yield f"{before}\n{json.dumps(facts, ensure_ascii=False)}".encode()
-        before = ","
-    if before:
-        yield b"\n]}\n"
+            yield _json(head)[:-1] + b', "files": ['
+        yield before + b"\n" + _json(_arrived(file))
+        before = b","
+    if not before:
+        return
+    yield b"\n]"
+    before = b', "derived": ['
+    for product in derived:
+        yield before + b"\n" + _json(_made(product))
+        before = b","
+    yield b"\n]}\n" if before == b"," else b"}\n"
 
 
-def _write(root: Path, empiar_id: int, name: str, pieces: Iterable[bytes]) -> bool:
-    folder = root / "manifests" / str(empiar_id)
-    final, fresh = folder / name, folder / f".{name}.new"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh.unlink(missing_ok=True)
-        try:
-            with fresh.open("xb") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            return _replace(fresh, final)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_fault(error, f"cannot write {final}") from error
+def _arrived(file: ArrivedFile) -> dict[str, object]:
+    """The facts on one file that are on record, under the names of the catalogue's views."""
+    validators = {
+        "bytes": file.validator_bytes,
+        "modified_at": file.validator_modified_at,
+        "etag": file.validator_etag,
+    }
+    return _known(
+        {
+            "path": file.path,
+            "source_url": file.source_url,
+            "channel": file.channel,
+            "bytes": file.bytes,
+            "modified_at": file.modified_at,
+            "sha256": file.sha256,
+            "first_seen_at": file.first_seen_at,
+            "arrived_at": file.arrived_at,
+            "gone_at": file.gone_at,
+            "validators": _known(validators) or None,
+            "role": file.role,
+            "role_confidence": file.role_confidence,
+            "role_reason": file.role_reason,
+        }
+    )
 
 
-def _replace(fresh: Path, final: Path) -> bool:
-    stands = final.is_file()
-    if fresh.stat().st_size == 0:
-        final.unlink(missing_ok=True)
-        changed = stands
-    elif stands and filecmp.cmp(fresh, final, shallow=False):
-        return False
-    else:
-        fresh.replace(final)
-        changed = True
-    if changed:
-        sync_folder(final.parent)
-    return changed
+def _made(product: Product) -> dict[str, object]:
+    return _known(
+        {
+            "path": product.path,
+            "kind": product.kind,
+            "stem": product.stem,
+            "parent": product.parent,
+            "bytes": product.bytes,
+            "sha256": product.sha256,
+            "made_at": product.made_at,
+            "maker": product.maker,
+            "recipe": product.recipe,
+            "command": product.command,
+            "version": product.version,
+            "log_path": product.log_path,
+            "input_count": product.input_count or None,
+            "inputs": [_known(asdict(input_)) for input_ in product.inputs] or None,
+        }
+    )
+
+
+def _known(facts: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 from empiar_mirror.manifest import (
     CHECKSUMS,
     PROVENANCE,
-    Provenance,
     checksum_line,
     write_entry_manifests,
     write_manifest,
@@ -30,6 +30,7 @@ from empiar_schema.faults import StorageFault
 from empiar_schema.files import ListedFile, Validators
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.paths import bytes_from_text, text_from_bytes
+from empiar_schema.provenance_store import ArrivedFile, Input, Product
 from empiar_schema.states import Channel
 from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
 
@@ -141,29 +142,60 @@ def test_a_leftover_of_a_crash_is_replaced(tmp_path: Path) -> None:
     assert names(folder) == [CHECKSUMS]
 
 
+def arrived(path: str, **facts: object) -> ArrivedFile:
+    names = [field.name for field in fields(ArrivedFile)]
+    known: dict[str, object] = {"path": path, "role": "micrograph", "sha256": "cd" * 32}
+    return ArrivedFile(**dict.fromkeys(names) | known | facts)  # type: ignore[arg-type]
+
+
 def test_provenance_is_one_document_with_a_line_a_file(tmp_path: Path) -> None:
     rows = [
-        Provenance(
+        arrived(
             "data/a.mrc",
-            "https://h/10017/data/a.mrc",
-            "https",
-            4,
-            "2020-01-01T00:00:00Z",
-            "ab" * 32,
-            "2026-01-01T00:00:00Z",
-            '"e"',
+            source_url="https://h/10017/data/a.mrc",
+            role_confidence=0.9,
+            role_reason="its folder holds images of one size",
+            validator_bytes=4,
+            validator_etag='"e"',
         ),
-        Provenance("data/%FF.mrc", None, None, None, None, "cd" * 32, None),
+        arrived("data/%FF.mrc"),
     ]
     assert write_provenance(tmp_path, 10017, rows)
     text = (tmp_path / "manifests/10017" / PROVENANCE).read_text()
     document = json.loads(text)
     assert document["entry"] == "EMPIAR-10017"
     assert document["tool"].startswith("empiar-mirror ")
-    assert document["files"][0]["etag"] == '"e"'
-    assert document["files"][1] == {"path": "data/%FF.mrc", "sha256": "cd" * 32}
+    assert document["files"][0]["validators"] == {"bytes": 4, "etag": '"e"'}
+    assert document["files"][0]["role_reason"] == "its folder holds images of one size"
+    assert document["files"][1] == {"path": "data/%FF.mrc", "sha256": "cd" * 32, "role": "micrograph"}
+    assert "derived" not in document
     assert len(text.splitlines()) == 4
     assert not write_provenance(tmp_path, 10017, rows)
+
+
+def test_provenance_names_parent_command_and_version_of_what_was_derived(tmp_path: Path) -> None:
+    product = Product(
+        "jpeg/a.jpg", "rendition", "a", "data/a.mrc", 9, "ef" * 32, "2026-01-02T00:00:00Z", "jpeg", "r1",
+        "to-jpeg --quality 90", "1.2", None, 2, (Input("gain", "data/gain.mrc", None), Input("mask", None, "m/a.png")),
+    )  # fmt: skip
+    write_provenance(tmp_path, 10017, [arrived("data/a.mrc")], [product, product])
+    document = json.loads((tmp_path / "manifests/10017" / PROVENANCE).read_text())
+    assert document["derived"][1] == {
+        "path": "jpeg/a.jpg",
+        "kind": "rendition",
+        "stem": "a",
+        "parent": "data/a.mrc",
+        "bytes": 9,
+        "sha256": "ef" * 32,
+        "made_at": "2026-01-02T00:00:00Z",
+        "maker": "jpeg",
+        "recipe": "r1",
+        "command": "to-jpeg --quality 90",
+        "version": "1.2",
+        "input_count": 2,
+        "inputs": [{"role": "gain", "path": "data/gain.mrc"}, {"role": "mask", "product": "m/a.png"}],
+    }
+    assert not write_provenance(tmp_path, 10018, [], [product])
 
 
 def test_memory_does_not_grow_with_the_entry(tmp_path: Path) -> None:
@@ -173,7 +205,7 @@ def test_memory_does_not_grow_with_the_entry(tmp_path: Path) -> None:
         write_provenance(
             tmp_path,
             10017,
-            (Provenance(f"{n:09}", "u" * 90, "ftp", n, None, "0" * 64, None) for n in range(20_000)),
+            (arrived(f"{n:09}", source_url="u" * 90, channel="ftp", bytes=n) for n in range(20_000)),
         )
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
@@ -222,8 +254,10 @@ def test_the_catalogue_of_an_entry_becomes_its_manifests(tmp_path: Path) -> None
         "bytes": 42,
         "modified_at": "2017-07-14T02:40:00Z",
         "sha256": hashlib.sha256(b"data/plain.mrc" * 3).hexdigest(),
+        "first_seen_at": "1970-01-01T00:00:02Z",
         "arrived_at": "2025-11-22T22:00:00Z",
-        "etag": '"tag"',
+        "validators": {"bytes": 42, "modified_at": "2017-07-14T02:40:00Z", "etag": '"tag"'},
+        "role": "other",
     }
 
 
