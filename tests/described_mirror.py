@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.arrange import MAPPING, arrange_entry, laid_files
+from empiar_mirror.arrange import MAPPING
 from empiar_mirror.documents.view import documents_folder, write_view_documents
-from empiar_mirror.layout import plan_layout
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_entry, record_roles
 from empiar_schema.entry import Author, Citation, Entry
@@ -77,32 +76,42 @@ class DescribedMirror:
             catalogue.write_now(lambda conn: _crawled(conn, files, entry))
             catalogue.write_now(lambda conn: _transferred(conn, files))
             catalogue.write_now(lambda conn: _made(conn, labels or {}))
-        self.arrange()
-        self.label(labels or {})
+        self.lay_out(files, labels or {})
         self.notes = self.describe()
 
-    def arrange(self) -> None:
-        with Catalogue.open(self.root / "empiar.db") as catalogue, catalogue.reader() as conn:
-            plan = plan_layout(laid_files(conn, ENTRY))
-        arrange_entry(self.root, ENTRY, view=VIEW, plan=plan)
-
-    def label(self, labels: Mapping[str, bytes]) -> None:
-        """Derived files in the layout, and their rows of the mapping."""
+    def lay_out(self, files: Mapping[bytes, bytes], labels: Mapping[str, bytes]) -> None:
+        """The layout and its mapping, by hand: micrographs as deposited, labels as derived from them."""
+        if not files:
+            return
+        rows = [("place", "path", "role", "origin", "stem", "sha256", "rule")]
+        for raw, content in files.items():
+            path = text_from_bytes(raw)
+            place = f"micrographs/{path.rpartition('/')[2]}"
+            self._link(self.root / "archive" / str(ENTRY) / os.fsdecode(raw), place)
+            stem = place.rpartition("/")[2].rpartition(".")[0]
+            rows.append((place, path, "micrograph", "deposited", stem, _sha256(content), "name"))
         for place, content in labels.items():
             name = place.rpartition("/")[2]
             source = self.root / "derived" / str(ENTRY) / "labels" / name
-            for path in (source, self.layout / place):
-                path.parent.mkdir(parents=True, exist_ok=True)
+            source.parent.mkdir(parents=True, exist_ok=True)
             source.write_bytes(content)
-            os.link(source, self.layout / place)
-            sha256 = hashlib.sha256(content).hexdigest()
-            row = (place, f"labels/{name}", "particle_coordinates", "derived", name[:-4], sha256, "stem")
-            with (self.layout / MAPPING).open("a") as mapping:
-                mapping.write("\t".join(row) + "\n")
+            self._link(source, place)
+            path = f"labels/{name}"
+            rows.append((place, path, "particle_coordinates", "derived", name[:-4], _sha256(content), "stem"))
+        (self.layout / MAPPING).write_text("".join("\t".join(row) + "\n" for row in rows))
+
+    def _link(self, source: Path, place: str) -> None:
+        target = self.layout / os.fsdecode(bytes_from_text(place))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
 
     def describe(self) -> tuple[str, ...]:
         with Catalogue.open(self.root / "empiar.db") as catalogue, catalogue.reader() as conn:
             return write_view_documents(conn, self.root, ENTRY, view=VIEW)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _crawled(conn: sqlite3.Connection, files: Mapping[bytes, bytes], entry: Entry | None) -> None:
