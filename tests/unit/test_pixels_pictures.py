@@ -16,7 +16,7 @@ from empiar_imaging.pixels.contrast import METHODS, Limits, Method, find_limits,
 from empiar_imaging.pixels.jpeg import render_jpeg
 from empiar_imaging.pixels.render import JpegRequest, ThumbnailRequest, make_jpeg, make_thumbnail
 from empiar_imaging.pixels.spectrum import power_spectrum
-from empiar_imaging.pixels.thumbnail import PickLayer, render_thumbnail
+from empiar_imaging.pixels.thumbnail import PickLayer, _reduced, render_thumbnail
 from empiar_schema.faults import UnreadableImage
 from image_files import asymmetric, eer_file, write_mrc
 
@@ -162,12 +162,12 @@ def test_circles_lie_on_their_particles_in_a_thumbnail(shape: tuple[int, int], s
     image = np.full(shape, 1000, "float32")
     image[60:80, 120:140] = 0  # centre (129.5, 69.5)
     layer = PickLayer(x=[129.5], y=[69.5], diameter=60.0, colour=GREEN)
-    thumbnail = render_thumbnail(image, [layer], size=size, method="minmax")
+    thumbnail = render_thumbnail(image, [layer], size=size, picture="png", method="minmax")
     picture = decoded(thumbnail.data)
     assert max(thumbnail.width, thumbnail.height) == size
     green = np.argwhere((picture == GREEN).all(axis=-1))
     circle = (green.min(axis=0) + green.max(axis=0)) / 2
-    plain = decoded(render_thumbnail(image, size=size, method="minmax").data).astype(float)
+    plain = decoded(render_thumbnail(image, size=size, picture="png", method="minmax").data).astype(float)
     dark = np.argwhere(plain < 128).mean(axis=0)
     assert np.abs(circle - dark).max() <= 1.0
     assert circle[0] > thumbnail.height / 2  # low rows of the file are at the bottom
@@ -178,7 +178,7 @@ def test_a_thumbnail_s_pixels_are_means_of_areas() -> None:
     image[0:4, 0:4] = np.arange(16).reshape(4, 4)
     image[4:8, 4:8] = 15
     # Means 7.5 and 0 above, 0 and 15 below; the flip brings the lower ones up.
-    picture = decoded(render_thumbnail(image, size=2, method="minmax").data)
+    picture = decoded(render_thumbnail(image, size=2, picture="png", method="minmax").data)
     assert picture.tolist() == [[0, 255], [128, 0]]
 
 
@@ -285,3 +285,21 @@ def test_a_picture_that_cannot_be_made_leaves_nothing_and_an_older_one_as_it_is(
         make_jpeg(JpegRequest(source=source, target=target))
     assert [path.name for path in target.parent.iterdir()] == ["a.jpg"]
     assert target.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("shape", [(97, 131), (131, 97), (64, 256), (500, 501)])
+@pytest.mark.parametrize("parts", [(1, 1), (12, 14), (40, 63), (64, 97)])
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int16", "float64"])
+def test_a_reduced_image_is_the_mean_of_areas(
+    shape: tuple[int, int], parts: tuple[int, int], dtype: str
+) -> None:
+    image = np.random.default_rng(1).integers(0, 100, shape).astype(dtype)
+    exact = _weights(shape[0], parts[0]) @ image.astype("float64") @ _weights(shape[1], parts[1]).T
+    np.testing.assert_allclose(_reduced(image, parts[1], parts[0]), exact, rtol=1e-5)
+
+
+def _weights(side: int, parts: int) -> np.ndarray:
+    edges = np.arange(parts + 1)[:, None] * side / parts
+    covered = np.clip(edges - np.arange(side), 0, 1)
+    weights: np.ndarray = np.diff(covered, axis=0) * parts / side
+    return weights

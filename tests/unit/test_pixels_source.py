@@ -423,3 +423,25 @@ def test_a_wrong_byte_in_a_header_reads_or_is_told_but_never_breaks(
         return
     assert image.ndim == 2
     assert image.nbytes <= SMALL.frame_bytes
+
+
+def test_a_tiff_by_another_name_is_looked_through_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.gain"
+    data = asymmetric(9, 11)
+    tifffile.imwrite(path, data, metadata=None)
+    np.testing.assert_array_equal(read_image(path), data)
+    raw = bytearray(path.read_bytes())
+    start = int.from_bytes(raw[4:8], "little")
+    link = start + 2 + 12 * int.from_bytes(raw[start : start + 2], "little")
+    raw[link : link + 4] = start.to_bytes(4, "little")  # the list of images leads back into itself
+    path.write_bytes(raw)
+    with pytest.raises(UnreadableImage, match="returns to byte"):
+        read_image(path)
+
+
+def test_a_name_that_is_no_text_can_stand_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"a\xff\n.mrc")
+    path.write_bytes(b"short")
+    with pytest.raises(UnreadableImage) as caught:
+        read_image(path)
+    assert str(caught.value).encode().startswith(b"a%FF%0A.mrc: ")

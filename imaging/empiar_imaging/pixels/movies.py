@@ -20,6 +20,7 @@ from empiar_imaging.pixels.gain import (
     fitting,
     operation_for,
     oriented,
+    same,
 )
 from empiar_imaging.pixels.raw import Pixels
 from empiar_imaging.pixels.source import ImageSource, mean_of
@@ -98,6 +99,5 @@ def _orientation(
         return choice.orientation, choice.reason
     if choice.orientation is None:
         return wanted, f"gain laid on {wanted}, as asked"
-    # Two orientations of a symmetric reference are the same deed.
-    agrees = np.array_equal(oriented(gain, wanted), oriented(gain, choice.orientation), equal_nan=True)
+    agrees = same(gain, wanted, choice.orientation)
     return wanted, f"gain laid on {wanted}, as asked" + ("" if agrees else f", though {choice.reason}")

@@ -20,6 +20,7 @@ from empiar_imaging.pixels.durable import durable_file
 from empiar_imaging.pixels.raw import Pixels
 
 LABEL_BYTES: Final = 80
+_PIECE_PIXELS: Final = 2**15
 
 #: Number types that a file can have, and their modes. Others are written as the narrowest of these that holds them.
 MODES: Final[dict[str, int]] = {
@@ -69,12 +70,15 @@ class StackWriter:
         self.images += 1
         if self._dtype.kind == "c":
             return
+        numbers = stored.ravel()
         with np.errstate(all="ignore"):
-            self._low = min(self._low, float(stored.min()))
-            self._high = max(self._high, float(stored.max()))
-            self._sum += float(stored.sum(dtype=np.float64))
-            # Row by row: a second copy of a whole micrograph in float64 would be twice its size.
-            self._squares += sum(_square(row) for row in stored)
+            self._low = min(self._low, float(numbers.min()))
+            self._high = max(self._high, float(numbers.max()))
+            # In pieces: a second copy of a whole micrograph in float64 would be twice its size.
+            for start in range(0, numbers.size, _PIECE_PIXELS):
+                piece = numbers[start : start + _PIECE_PIXELS].astype(np.float64)
+                self._sum += float(piece.sum())
+                self._squares += float(np.einsum("i,i->", piece, piece))
         self._pixels += stored.size
 
     def statistics(self) -> tuple[float, float, float, float] | None:
@@ -87,11 +91,6 @@ class StackWriter:
         )
         found = (self._low, self._high, mean, spread)
         return found if all(math.isfinite(value) for value in found) else None
-
-
-def _square(row: Pixels) -> float:
-    values = row.astype(np.float64)
-    return float(np.vdot(values, values))
 
 
 @contextmanager

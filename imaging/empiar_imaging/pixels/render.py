@@ -30,7 +30,7 @@ class JpegRequest:
     source: Path
     target: Path
     method: Method = "percentile"
-    #: 1 to 95, as libjpeg counts.
+    #: 1 to 100, as libjpeg counts.
     quality: int = 90
     limits: ReadLimits = field(default_factory=ReadLimits)
 
@@ -66,7 +66,7 @@ class ThumbnailRequest:
     spectrum_target: Path | None = None
     layers: tuple[PickLayer, ...] = ()
     size: int = 512
-    picture: PictureFormat = "png"
+    picture: PictureFormat = "jpeg"
     #: None: the file's own, if it states one.
     pixel_size_angstrom: float | None = None
     limits: ReadLimits = field(default_factory=ReadLimits)

@@ -27,7 +27,7 @@ from empiar_imaging.pixels.raw import Pixels, RawFrames, RawLayout
 from empiar_imaging.pixels.tiff import EerFrames, check_frame, open_tiff
 from empiar_imaging.pixels.unpack import compression_of, unpack
 from empiar_schema.faults import EmpiarMirrorError, UnreadableImage
-from empiar_schema.paths import suffix_of
+from empiar_schema.paths import suffix_of, text_from_bytes
 
 #: Other formats whose pixels stand uncompressed: suffix → what finds them. A format joins by an entry here.
 RAW_FORMATS: Final[dict[str, Callable[[FileBytes], RawLayout]]] = {}
@@ -35,6 +35,7 @@ RAW_FORMATS: Final[dict[str, Callable[[FileBytes], RawLayout]]] = {}
 #: Endings of finding codes that mean the pixels cannot be had, or not all of them.
 _FATAL: Final = (".bad_header", ".truncated", ".ifd_loop", ".short_data", ".empty")
 _ERROR_TEXT: Final = "body.error_text"
+_JUDGED_BY_NAME: Final = mrc.SUFFIXES | tiff.SUFFIXES
 
 
 class Frames(Protocol):
@@ -105,6 +106,11 @@ class ImageSource:
         return np.int32 if self.frames * most < 2**31 else np.float64
 
 
+def shown_name(path: Path) -> str:
+    """The file's name as stored text, fit for a sentence whatever its bytes are."""
+    return text_from_bytes(os.fsencode(path.name))
+
+
 @contextmanager
 def open_image(
     path: Path, *, name: str | None = None, limits: ReadLimits | None = None
@@ -117,7 +123,7 @@ def open_image(
         ConfigFault: a library that is needed is not installed.
     """
     limits = limits or ReadLimits()
-    name = path.name if name is None else name
+    name = shown_name(path) if name is None else name
     with ExitStack() as stack:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -138,13 +144,23 @@ def _open(file: IO[bytes], name: str, limits: ReadLimits, stack: ExitStack) -> I
         data = FileBytes(file.fileno(), os.fstat(file.fileno()).st_size)
         suffix = suffix.removesuffix(kind)
         name = name[: -len(kind)] if name.lower().endswith(kind) else name
-    inspection = inspect(file.fileno(), name=name, size=data.size)
+    head = data.read(0, mrc.HEADER_BYTES)
+    # A TIFF called .gain, or an MRC without a suffix, is looked through like any other.
+    judged = name if suffix in _JUDGED_BY_NAME else name + _suffix_by_content(head, data.size)
+    inspection = inspect(file.fileno(), name=judged, size=data.size)
     _refuse_unsound(inspection)
-    frames = _frames(file, data, suffix, limits)
+    frames = _frames(file, data, head, suffix, limits)
     if frames.frames > limits.frames:
         raise UnreadableImage(f"{frames.frames} frames; {limits.frames} are allowed")
     facts = inspection.facts
     return ImageSource(name, frames, pixel_size_angstrom=facts.pixel_size_angstrom if facts else None)
+
+
+def _suffix_by_content(head: bytes, size: int) -> str:
+    if head[:4] in tiff.MAGICS:
+        return ".tif"
+    header = mrc.parse_header(head, size=size)
+    return ".mrc" if header is not None and header.map_stamp else ""
 
 
 def _refuse_unsound(inspection: Inspection) -> None:
@@ -157,8 +173,7 @@ def _refuse_unsound(inspection: Inspection) -> None:
             )
 
 
-def _frames(file: IO[bytes], data: FileBytes, suffix: str, limits: ReadLimits) -> Frames:
-    head = data.read(0, mrc.HEADER_BYTES)
+def _frames(file: IO[bytes], data: FileBytes, head: bytes, suffix: str, limits: ReadLimits) -> Frames:
     if head[:4] in tiff.MAGICS:
         return open_tiff(file, limits)
     if suffix in RAW_FORMATS:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from empiar_imaging.pixels.limits import ReadLimits
 from empiar_imaging.pixels.mrc_files import new_stack, stored_dtype
 from empiar_imaging.pixels.raw import Pixels
-from empiar_imaging.pixels.source import ImageSource, open_image
+from empiar_imaging.pixels.source import ImageSource, open_image, shown_name
 from empiar_schema.faults import ConfigFault, UnreadableImage
 
 EdgePolicy = Literal["skip", "fill", "clamp"]
@@ -172,7 +172,7 @@ def _checked(slices: Sequence[StackSlice], stacks: _Stacks) -> tuple[list[int], 
     alike: tuple[int, int, np.dtype[np.generic]] | None = None
     for row, item in enumerate(slices):
         if item.stack not in broken and not item.stack.is_file():
-            broken[item.stack] = f"{item.stack.name} is not here"
+            broken[item.stack] = f"{shown_name(item.stack)} is not here"
         if item.stack not in broken:
             try:
                 source = stacks.get(item.stack)
@@ -183,10 +183,10 @@ def _checked(slices: Sequence[StackSlice], stacks: _Stacks) -> tuple[list[int], 
             continue
         kind = (source.width, source.height, source.dtype)
         if not 1 <= item.number <= source.frames:
-            reason = f"{item.stack.name} has {source.frames} images, number {item.number} is asked for"
+            reason = f"{shown_name(item.stack)} has {source.frames} images, number {item.number} is asked for"
             left_out.append(LeftOut(row, reason))
         elif alike is not None and kind != alike:
-            reason = f"{item.stack.name} holds {kind[0]} × {kind[1]} {kind[2]}, the rows before it {alike[0]} × {alike[1]} {alike[2]}"
+            reason = f"{shown_name(item.stack)} holds {kind[0]} × {kind[1]} {kind[2]}, the rows before it {alike[0]} × {alike[1]} {alike[2]}"
             left_out.append(LeftOut(row, reason))
         else:
             alike = kind
@@ -347,16 +347,18 @@ def _mean(micrograph: Pixels) -> float:
         return float(finite.mean(dtype=np.float64)) if finite.size else 0.0
 
 
-def _background(options: BoxOptions) -> npt.NDArray[np.bool_]:
+def _background(options: BoxOptions) -> npt.NDArray[np.intp]:
+    """Which pixels of a box, counted row by row, lie outside of the particle's circle."""
     radius = options.background_radius or _BACKGROUND_SHARE * options.box / 2
     distance = np.arange(options.box) - options.box // 2
-    mask: npt.NDArray[np.bool_] = distance[:, None] ** 2 + distance[None, :] ** 2 > radius**2
-    return mask
+    return np.flatnonzero(distance[:, None] ** 2 + distance[None, :] ** 2 > radius**2)
 
 
-def _normalise(box: Pixels, background: npt.NDArray[np.bool_]) -> None:
-    values = box[background]
-    mean, spread = values.mean(dtype=np.float64), values.std(dtype=np.float64)
-    np.subtract(box, mean, out=box, casting="unsafe")
+def _normalise(box: Pixels, background: npt.NDArray[np.intp]) -> None:
+    values = box.ravel().take(background).astype(np.float64)
+    mean = values.mean()
+    values -= mean
+    spread = np.sqrt(np.einsum("i,i->", values, values) / values.size)
+    np.subtract(box, np.float32(mean), out=box)
     if spread > 0:
-        np.divide(box, spread, out=box, casting="unsafe")
+        np.divide(box, np.float32(spread), out=box)

@@ -56,7 +56,7 @@ def render_thumbnail(
     layers: Sequence[PickLayer] = (),
     *,
     size: int = 512,
-    picture: PictureFormat = "png",
+    picture: PictureFormat = "jpeg",
     method: Method = "percentile",
 ) -> Thumbnail:
     """A picture whose longer side has `size` pixels (at most the image's own), flipped, picks as circles.
@@ -102,26 +102,48 @@ def _encoded(shown: Image.Image, picture: PictureFormat) -> bytes:
     if picture == "png":
         shown.save(out, "PNG", compress_level=6)
     else:
-        shown.save(out, "JPEG", quality=_JPEG_QUALITY)
+        shown.save(out, "JPEG", quality=_JPEG_QUALITY, subsampling=0)  # thin circles keep their colour
     return out.getvalue()
 
 
-def _reduced(image: Pixels, width: int, height: int) -> Pixels:
-    """Means of areas, float32; pixels that are no numbers count as the mean of the rest."""
-    with images_extra():
-        from PIL import Image
-    values: npt.NDArray[np.float32] = np.ascontiguousarray(image, np.float32)
-    if not np.isfinite(values.sum(dtype=np.float64)):
-        values = _filled(values)
-    reduced: Pixels = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BOX))
+def _reduced(image: Pixels, width: int, height: int) -> npt.NDArray[np.float32]:
+    """Means of areas, exact whatever the ratio; pixels that are no numbers count as the mean of the rest."""
+    with np.errstate(all="ignore"):
+        reduced = _means_across(_means_down(image, height), width)
+    if not np.isfinite(reduced).all():
+        reduced = _means_across(_means_down(_filled(image), height), width)
     return reduced
 
 
-def _filled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    finite = np.isfinite(values)
+def _means_across(values: Pixels, parts: int) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(_means_down(np.ascontiguousarray(values.T), parts).T)
+
+
+def _means_down(values: Pixels, parts: int) -> npt.NDArray[np.float32]:
+    """Means of `parts` equal stretches of rows; a row that a border cuts counts on both sides by its share."""
+    rows = values.shape[0]
+    means = np.empty((parts, values.shape[1]), np.float32)
+    for part in range(parts):
+        # In parts of a row, so that borders are whole numbers.
+        start, stop = part * rows, (part + 1) * rows
+        first, last = -(-start // parts), stop // parts
+        out = means[part]
+        np.add.reduce(values[first:last], axis=0, dtype=np.float32, out=out)
+        if start % parts:
+            out += values[first - 1] * np.float32((first * parts - start) / parts)
+        if stop % parts:
+            out += values[last] * np.float32((stop - last * parts) / parts)
+    means *= np.float32(parts / rows)
+    return means
+
+
+def _filled(image: Pixels) -> Pixels:
+    finite = np.isfinite(image)
     if not finite.any():
         raise UnreadableImage("no pixel of the image is a finite number")
-    return np.where(finite, values, values[finite].mean(dtype=np.float64)).astype(np.float32)
+    filled = image.astype(np.float32)
+    filled[~finite] = filled[finite].mean(dtype=np.float64)
+    return filled
 
 
 def _draw(shown: Image.Image, layer: PickLayer, shape: tuple[int, int], *, room: int) -> tuple[int, int]:
