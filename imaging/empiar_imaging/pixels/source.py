@@ -24,7 +24,7 @@ from empiar_imaging.pixels.durable import disk_fault
 from empiar_imaging.pixels.limits import ReadLimits
 from empiar_imaging.pixels.mrc_layout import mrc_layout
 from empiar_imaging.pixels.raw import Pixels, RawFrames, RawLayout
-from empiar_imaging.pixels.tiff import EerFrames, check_frame, open_tiff
+from empiar_imaging.pixels.tiff import TIFF_MAGICS, EerFrames, check_frame, open_tiff
 from empiar_imaging.pixels.unpack import compression_of, unpack
 from empiar_schema.faults import EmpiarMirrorError, UnreadableImage
 from empiar_schema.paths import suffix_of, text_from_bytes
@@ -157,7 +157,7 @@ def _open(file: IO[bytes], name: str, limits: ReadLimits, stack: ExitStack) -> I
 
 
 def _suffix_by_content(head: bytes, size: int) -> str:
-    if head[:4] in tiff.MAGICS:
+    if head[:4] in TIFF_MAGICS:
         return ".tif"
     header = mrc.parse_header(head, size=size)
     return ".mrc" if header is not None and header.map_stamp else ""
@@ -174,7 +174,7 @@ def _refuse_unsound(inspection: Inspection) -> None:
 
 
 def _frames(file: IO[bytes], data: FileBytes, head: bytes, suffix: str, limits: ReadLimits) -> Frames:
-    if head[:4] in tiff.MAGICS:
+    if head[:4] in TIFF_MAGICS:
         return open_tiff(file, limits)
     if suffix in RAW_FORMATS:
         return _raw(data, RAW_FORMATS[suffix](data), limits)

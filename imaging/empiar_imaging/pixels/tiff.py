@@ -19,6 +19,8 @@ from empiar_schema.faults import UnreadableImage
 if TYPE_CHECKING:
     import tifffile
 
+#: The first bytes of TIFF and BigTIFF in both byte orders.
+TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNCOMPRESSED: Final = 1
 _EER: Final = frozenset({65000, 65001, 65002})
 #: Compressions whose output is bounded by the image's size: LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
