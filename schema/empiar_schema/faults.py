@@ -7,6 +7,7 @@
     ├── UnreachableFault       exit 3   the archive as a whole cannot be reached
     ├── StorageFault           exit 4   the disk refused (full, read-only, I/O error)
     ├── CatalogueFault         exit 4   the catalogue refused (locked, newer version, damaged)
+    ├── UnreadableImage        exit 1   a file here whose pixels cannot be had: cut, damaged, too large, unknown
     ├── BadAnswer              exit 1   an answer that is no sensible answer: recorded, not retried at once
     │   └── HostileName                 a name that no file can have
     └── TransferFault          exit 1   one file, one attempt
@@ -75,6 +76,13 @@ class CatalogueFault(EmpiarMirrorError):
     """The catalogue refused: locked by another process, damaged, or of a newer version."""
 
     exit_code = ExitCode.STORAGE
+
+
+class UnreadableImage(EmpiarMirrorError):
+    """The pixels of a file cannot be had: it is cut, damaged, larger than the limits allow, or of no known format.
+
+    Trying again is useless while the file stays what it is; other files are not concerned.
+    """
 
 
 class BadAnswer(EmpiarMirrorError):
