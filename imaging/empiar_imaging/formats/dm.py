@@ -12,6 +12,7 @@ its length, so that what is of no interest can be stepped over.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -69,8 +70,9 @@ class _Image:
     """What was found below one entry of ``ImageList``."""
 
     values: dict[str, Value] = field(default_factory=dict)
-    #: How many bytes its pixels are.
+    #: How many bytes its pixels are, and where they stand.
     bytes: int = 0
+    start: int = 0
 
 
 @dataclass(slots=True)
@@ -142,6 +144,35 @@ def inspect_dm(data: Readable) -> Inspection:
     return Inspection(_facts(name, image), evidence)
 
 
+@dataclass(frozen=True, slots=True)
+class DmPixels:
+    """Where the pixels of the largest image stand, row by row, and in which byte order."""
+
+    facts: ImageFacts
+    start: int
+    order: Literal["<", ">"]
+
+
+def find_pixels(data: Readable) -> DmPixels | None:
+    """The pixels of the largest image; None where the walk could not make sure of them."""
+    head = data.read(0, 16)
+    version = int.from_bytes(head[:4], "big")
+    if version not in (3, 4) or len(head) < 16:
+        return None
+    header_bytes = 16 if version == 4 else 12
+    order: Literal["<", ">"] = (
+        "<" if int.from_bytes(head[header_bytes - 4 : header_bytes], "big") == 1 else ">"
+    )
+    walk = _Walk(data, version == 4, order, at=header_bytes)
+    with suppress(_Unsure, NotAtHand):
+        _directory(walk, ())
+    image = _largest(walk) if walk.done else None
+    facts = _facts(f"dm{version}", image) if image is not None else None
+    if image is None or facts is None or facts.width is None:
+        return None
+    return DmPixels(facts, image.start, order)
+
+
 def _truncated(detail: str, head: bytes) -> Evidence:
     return Evidence("dm.truncated", detail, 0, max(len(head), 1))
 
@@ -198,7 +229,8 @@ def _data(walk: _Walk, path: tuple[str, ...]) -> None:
     item, items = _array_of(info)
     length = item * items
     if wanted == "Data":
-        _image(walk, path).bytes = length
+        image = _image(walk, path)
+        image.bytes, image.start = length, walk.at
     elif wanted == "Units" and item == 2 and items <= _UNIT_CHARACTERS:
         text = walk.take(length)
         encoding = "utf-16-le" if walk.order == "<" else "utf-16-be"

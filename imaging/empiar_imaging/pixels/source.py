@@ -20,6 +20,7 @@ import numpy.typing as npt
 from empiar_imaging.formats import mrc, tiff
 from empiar_imaging.formats.evidence import FileBytes, Inspection
 from empiar_imaging.formats.inspect import inspect
+from empiar_imaging.pixels.dm_layout import dm_layout
 from empiar_imaging.pixels.durable import disk_fault
 from empiar_imaging.pixels.limits import ReadLimits
 from empiar_imaging.pixels.mrc_layout import mrc_layout
@@ -30,12 +31,12 @@ from empiar_schema.faults import EmpiarMirrorError, UnreadableImage
 from empiar_schema.paths import suffix_of, text_from_bytes
 
 #: Other formats whose pixels stand uncompressed: suffix → what finds them. A format joins by an entry here.
-RAW_FORMATS: Final[dict[str, Callable[[FileBytes], RawLayout]]] = {}
+RAW_FORMATS: Final[dict[str, Callable[[FileBytes], RawLayout]]] = {".dm3": dm_layout, ".dm4": dm_layout}
 
 #: Endings of finding codes that mean the pixels cannot be had, or not all of them.
 _FATAL: Final = (".bad_header", ".truncated", ".ifd_loop", ".short_data", ".empty")
 _ERROR_TEXT: Final = "body.error_text"
-_JUDGED_BY_NAME: Final = mrc.SUFFIXES | tiff.SUFFIXES
+_JUDGED_BY_NAME: Final = mrc.SUFFIXES | tiff.SUFFIXES | frozenset(RAW_FORMATS)
 
 
 class Frames(Protocol):
