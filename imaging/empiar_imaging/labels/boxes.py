@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from empiar_imaging.labels.frames import centres, corners, whole_corners
-from empiar_imaging.labels.names import micrograph_of_file
+from empiar_imaging.labels.names import stem_of
 from empiar_imaging.labels.star import floats
 from empiar_imaging.labels.star_tables import star_tables, star_text
 from empiar_imaging.labels.table import CoordinateOrigin, Floats, LabelTable
@@ -37,7 +37,7 @@ def read_box(raw: bytes, *, what: str, micrograph: str | None = None) -> LabelTa
     values, whole = _numbers(raw, what)
     if any(len(row) < 4 for row in values):
         raise BadLabels(f"{what}: a row has fewer than the four numbers x, y, width and height")
-    name = micrograph or micrograph_of_file(what)
+    name = micrograph or stem_of(what)
     table = _from_corners(np.array([row[:4] for row in values], "float64").reshape(-1, 4), None, name)
     return table if whole else table.noted("the file does not end with a line end: its last row may be cut")
 
@@ -92,7 +92,7 @@ def read_cbox(raw: bytes, *, what: str, micrograph: str | None = None) -> LabelT
     Raises:
         BadLabels: it is neither, is cut, or holds boxes of a volume (in more than one slice).
     """
-    name = micrograph or micrograph_of_file(what)
+    name = micrograph or stem_of(what)
     if b"_CoordinateX" not in raw:
         values, whole = _numbers(raw, what)
         if any(len(row) < 5 for row in values):

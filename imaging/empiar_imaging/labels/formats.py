@@ -20,7 +20,7 @@ from empiar_schema.paths import suffix_of
 
 #: A file beyond this is not read: in memory it would take several times as much.
 MOST_BYTES: Final = 1024 * 1024 * 1024
-#: Rows and columns of micrographs: of all, or by name as in the table, or by stem.
+#: Rows and columns of micrographs: of all, or by name as in the table, or by stem. 0 columns: the width is not known.
 Shapes = tuple[int, int] | Mapping[str, tuple[int, int]] | None
 
 
@@ -216,12 +216,9 @@ def _one_by_one(table: LabelTable) -> dict[str, LabelTable]:
 def _all_shapes(table: LabelTable, shapes: Shapes) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for name in table.micrographs:
-        if isinstance(shapes, tuple):
-            found[name] = shapes
-            continue
-        shape = None if shapes is None else of_name(shapes, name)
+        shape = shapes if isinstance(shapes, tuple) or shapes is None else of_name(shapes, name)
         shape = shape or table.shapes.get(name)
-        if shape is None:
+        if shape is None or min(shape) < 1:
             raise BadLabels(
                 f"cryoSPARC's coordinates are fractions, and the size of {name} is not known",
                 hint="give --height and --width, or --micrographs FOLDER with the images",

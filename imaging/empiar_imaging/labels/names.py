@@ -64,13 +64,17 @@ def micrograph_of_file(name: str) -> str:
 
     ``a_autopick.star`` and ``a_false_positives.csv`` belong to ``a``, ``a.b.box`` to ``a.b``.
     """
-    stem = stem_of(name)
+    return without_pick_word(stem_of(name))
+
+
+def without_pick_word(stem: str) -> str:
+    """The stem without what pickers put behind it: ``a`` of ``a_autopick``; any other stem stays as it is."""
     found = _PICK_WORD.search(stem)
     return stem[: found.start()] if found and found.start() else stem
 
 
 def stem_candidates(name: str, *, cryoppp: bool = False) -> tuple[str, ...]:
-    """Stems that a label's micrograph name can mean, the most literal first.
+    """Stems that a label's micrograph name can mean, the most literal first, words such as ``_autopick`` taken off last.
 
     The whole name comes first because Topaz and one-micrograph files write stems, in which a dot is no suffix. With
     `cryoppp` the names that CryoPPP would make of it come last.
@@ -80,6 +84,7 @@ def stem_candidates(name: str, *, cryoppp: bool = False) -> tuple[str, ...]:
     found = [base, stem_of(base), plain, stem_of(plain)]
     if cryoppp:
         found += [cryoppp_name(base), stem_of(cryoppp_name(base))]
+    found.append(without_pick_word(micrograph_stem(base)))
     return tuple(dict.fromkeys(candidate for candidate in found if candidate))
 
 

@@ -21,7 +21,9 @@ from empiar_schema.paths import bytes_from_text, text_from_bytes
 _MOST_PLAIN_LOOPS: Final = 64
 #: Bytes of a loop that are split at once.
 _PIECE_BYTES: Final = 4 * 1024 * 1024
-_TO_ESCAPE: Final = re.compile(rb"[\x80-\xff]|%(?=[0-9A-F]{2})")
+#: What gemmi refuses, and what would be taken for an escape.
+_TO_ESCAPE: Final = re.compile(rb"[\x01-\x08\v\f\x0e-\x1f\x7f-\xff]|%(?=[0-9A-F]{2})")
+_CONTROLS: Final = bytes([*range(1, 9), 11, 12, *range(14, 32), 127])
 _KEYWORDS: Final = frozenset({b"data_", b"loop_", b"save_", b"globa", b"stop_"})
 _NO_ROW: Final = 1
 _KEYWORD: Final = 2
@@ -67,9 +69,9 @@ def star_tables(raw: bytes, *, what: str) -> list[StarTable]:
             f"{what} holds NUL bytes: it is binary, or text in UTF-16", hint="save it as plain text"
         )
     raw = raw.removeprefix(b"\xef\xbb\xbf")
-    plain = raw.isascii() and b"%" not in raw
+    plain = raw.isascii() and b"%" not in raw and len(raw.translate(None, _CONTROLS)) == len(raw)
     if not plain:
-        # gemmi takes ASCII only: other bytes go through it as the escapes that stored texts have.
+        # gemmi takes printable ASCII only: other bytes go through it as the escapes that stored texts have.
         raw = _TO_ESCAPE.sub(lambda found: b"%%%02X" % found.group()[0], raw)
     try:
         tables = list(_plain_tables(raw, what))
@@ -158,7 +160,7 @@ def _body(raw: bytes, start: int, tags: list[str], what: str) -> tuple[dict[str,
             piece, starts, ended = piece[:end], starts[starts < end], True
         words = piece.decode("ascii").split()
         if len(words) != len(starts):
-            raise _NotPlain  # a control character
+            raise _NotPlain
         if not _regular(piece, starts, width):
             raise _ragged(raw, at, piece, width=width, what=what)
         for place, column in enumerate(columns):

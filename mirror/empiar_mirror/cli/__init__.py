@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "verify",
     "repair",
     "arrange",
+    "convert",
     "query",
     "doctor",
     "rehearse",
