@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import tarfile
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -21,6 +24,7 @@ from empiar_imaging.labels import (
     write_labels,
 )
 from empiar_imaging.labels.recognise import recognise
+from empiar_imaging.labels.released import read_released
 from empiar_schema.faults import BadLabels, HostileName
 from empiar_schema.paths import text_from_bytes
 
@@ -77,7 +81,7 @@ positions = npst.arrays("float64", 5, elements=st.floats(-1e5, 1e5, allow_subnor
 
 
 @given(positions, positions, st.integers(1, 20_000))
-def test_the_frame_changes_by_height_minus_y_and_back(x: np.ndarray, y: np.ndarray, height: int) -> None:  # type: ignore[type-arg]
+def test_the_frame_changes_by_height_minus_y_and_back(x: np.ndarray, y: np.ndarray, height: int) -> None:
     table = LabelTable(["a"] * 5, x, y, CoordinateOrigin.TOP)
     bottom = to_origin(table, height, CoordinateOrigin.BOTTOM)
     assert np.array_equal(bottom.y, height - y)
@@ -86,7 +90,7 @@ def test_the_frame_changes_by_height_minus_y_and_back(x: np.ndarray, y: np.ndarr
 
 
 @given(positions, st.floats(0.01, 100))
-def test_a_scale_is_undone_by_its_inverse(x: np.ndarray, factor: float) -> None:  # type: ignore[type-arg]
+def test_a_scale_is_undone_by_its_inverse(x: np.ndarray, factor: float) -> None:
     table = LabelTable(["a"] * 5, x, x, CoordinateOrigin.TOP, diameter_px=10)
     again = scaled(scaled(table, factor), 1 / factor)
     assert np.allclose(again.x, x, rtol=1e-12, atol=1e-12)
@@ -120,3 +124,36 @@ def test_a_csv_of_ground_truth_holds_numbers_only_whatever_the_source_says(text:
     raw = write_labels(table, form=LabelFormat.CRYOPPP).files["a"].decode()
     cell = list(csv.reader(io.StringIO(raw)))[1][3]
     assert not cell or np.isfinite(float(cell))
+
+
+def _tar() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("a", "é" * 120):
+            info = tarfile.TarInfo(f"10017/ground_truth/particle_coordinates/{name}.csv")
+            info.size = len(SEEDS[LabelFormat.CRYOPPP])
+            tar.addfile(info, io.BytesIO(SEEDS[LabelFormat.CRYOPPP]))
+    return stream.getvalue()
+
+
+TAR = _tar()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(TAR) - 1), st.binary(min_size=1, max_size=12)), max_size=6),
+    st.booleans(),
+)
+def test_any_archive_is_entries_or_a_fault(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, bytes]], zipped: bool
+) -> None:
+    raw = bytearray(TAR)
+    for at, patch in changes:
+        raw[at : at + len(patch)] = patch
+    source = tmp_path_factory.mktemp("tar") / "x.tar"
+    source.write_bytes(gzip.compress(bytes(raw), 1) if zipped else bytes(raw))
+    try:
+        entries = read_released(source)
+    except BadLabels as fault:
+        assert str(fault)
+        return
+    assert all(entry.empiar_id for entry in entries)

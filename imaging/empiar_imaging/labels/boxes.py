@@ -7,7 +7,6 @@ side B around a centre c begins at c − B/2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -139,8 +138,3 @@ def write_cbox(table: LabelTable, side: float) -> bytes:
 def _scores(table: LabelTable) -> list[float]:
     # crYOLO shows boxes above a threshold of confidence only; picks without one are certain.
     return [1.0] * len(table) if table.score is None else table.score.tolist()
-
-
-def with_box(table: LabelTable, side: float) -> LabelTable:
-    """The table with boxes of `side` pixels in place of the source's."""
-    return replace(table, box_px=side)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,6 +47,7 @@ PIXEL: Final = "location/micrograph_psize_A"
 BLOB_PATH: Final = "blob/path"
 BLOB_INDEX: Final = "blob/idx"
 SCORE: Final = "pick_stats/ncc_score"
+_PROJECT_MARK: Final = re.compile(r"^>(?=J[0-9]+/)")
 _READ: Final = frozenset({X, Y, PATH, SHAPE, PIXEL, BLOB_PATH, BLOB_INDEX, SCORE})
 
 #: Fields that mean in RELION's words the same, but for the unit (degrees for radians).
@@ -123,13 +125,13 @@ def _joined(particles: Records, passthrough: Records, what: str) -> dict[str, ND
 
 
 def _names(field: NDArray[np.generic]) -> list[str]:
-    """Texts of a field of names; cryoSPARC's own mark ``>`` before paths of extracts goes."""
+    """Texts of a field of names."""
     names, inverse = np.unique(field, return_inverse=True)
     plain = [
         text_from_bytes(name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogateescape"))
         for name in names.tolist()
     ]
-    return [plain[place].removeprefix(">") for place in inverse.ravel().tolist()]
+    return [plain[place] for place in inverse.ravel().tolist()]
 
 
 def _numbers(field: NDArray[np.generic], name: str, what: str) -> Floats:
@@ -177,7 +179,8 @@ def _images(fields: Mapping[str, NDArray[np.generic]]) -> list[str] | None:
     index = fields[BLOB_INDEX]
     if index.ndim != 1:
         return None
-    stacks = _names(fields[BLOB_PATH])
+    # cryoSPARC marks paths below its project with ">".
+    stacks = [_PROJECT_MARK.sub("", stack) for stack in _names(fields[BLOB_PATH])]
     return [f"{place + 1:06d}@{stack}" for place, stack in zip(index.tolist(), stacks, strict=True)]
 
 

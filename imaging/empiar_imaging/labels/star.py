@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from empiar_imaging.labels.names import micrograph_of_file
-from empiar_imaging.labels.star_tables import StarTable, star_tables, star_text
+from empiar_imaging.labels.star_tables import StarTable, star_tables, star_text, without
 from empiar_imaging.labels.table import OPTICS_GROUP, CoordinateOrigin, Floats, LabelTable, texts
 from empiar_schema.faults import BadLabels
 
@@ -44,24 +44,22 @@ def read_star(raw: bytes, *, what: str, micrograph: str | None = None) -> LabelT
     """
     tables = star_tables(raw, what=what)
     table = _particles(tables, what)
-    optics = next((t.columns for t in tables if OPTICS_GROUP in t.columns and t is not table), {})
-    columns = dict(table.columns)
-    x, y = (floats(columns.pop(tag), tag, what) for tag in (X, Y))
-    names, notes = columns.pop(MICROGRAPH, None), []
-    if names is None:
-        names = [micrograph or micrograph_of_file(what)] * len(x)
+    optics = dict(next((t.columns for t in tables if OPTICS_GROUP in t.columns and t is not table), {}))
+    columns = table.columns
+    x, y = (floats(columns[tag], tag, what) for tag in (X, Y))
+    notes = []
     if not raw.endswith(b"\n") and len(x):
         notes.append("the file does not end with a line end: its last row may be cut")
-    score = columns.pop(SCORE, None)
+    names = columns.get(MICROGRAPH)
     return LabelTable(
-        micrograph=names,
+        micrograph=[micrograph or micrograph_of_file(what)] * len(x) if names is None else names,
         x=x,
         y=y,
         origin=CoordinateOrigin.BOTTOM if _says_bottom(raw) else CoordinateOrigin.TOP,
-        image=columns.pop(IMAGE, None),
-        score=None if score is None else floats(score, SCORE, what),
+        image=columns.get(IMAGE),
+        score=floats(columns[SCORE], SCORE, what) if SCORE in columns else None,
         pixel_size_angstrom=_pixel_size(optics, columns),
-        columns=columns,
+        columns=without(columns, (X, Y, MICROGRAPH, IMAGE, SCORE)),
         optics=optics,
         notes=tuple(notes),
     ).finite()

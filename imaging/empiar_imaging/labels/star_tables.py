@@ -7,7 +7,7 @@ takes any division into lines, so that two faulty rows may make up for each othe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,10 +20,9 @@ from empiar_schema.paths import bytes_from_text, text_from_bytes
 #: Loops beyond so many are gemmi's: looking for the end of each one costs a look at the rest of the file.
 _MOST_PLAIN_LOOPS: Final = 64
 #: Bytes of a loop that are split at once.
-_PIECE_BYTES: Final = 4 * 1024 * 1024
+_PIECE_BYTES: Final = 2 * 1024 * 1024
 #: What gemmi refuses, and what would be taken for an escape.
 _TO_ESCAPE: Final = re.compile(rb"[\x01-\x08\v\f\x0e-\x1f\x7f-\xff]|%(?=[0-9A-F]{2})")
-_CONTROLS: Final = bytes([*range(1, 9), 11, 12, *range(14, 32), 127])
 _KEYWORDS: Final = frozenset({b"data_", b"loop_", b"save_", b"globa", b"stop_"})
 _NO_ROW: Final = 1
 _KEYWORD: Final = 2
@@ -46,12 +45,69 @@ class StarTable:
     """One loop of a block (or its single values, as a table of one row). Texts are stored texts, without quotes."""
 
     block: str
-    columns: dict[str, list[str]]
+    columns: Mapping[str, list[str]]
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return len(next(iter(self.columns.values()), ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some rows: their text, and where each word begins and ends."""
+
+    text: str
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+
+
+class StarColumns(Mapping[str, list[str]]):
+    """The columns of a large loop, made into texts when they are asked for: most callers need four of thirty."""
+
+    def __init__(self, places: Mapping[str, int], width: int, pieces: Sequence[_Piece]) -> None:
+        self._places = places
+        self._width = width
+        self._pieces = pieces
+        self._made: dict[str, list[str]] = {}
+
+    def __getitem__(self, tag: str) -> list[str]:
+        if tag not in self._made:
+            self._made[tag] = self._texts(self._places[tag])
+        return self._made[tag]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self._places
+
+    def without(self, tags: Collection[str]) -> StarColumns:
+        """The other columns."""
+        places = {tag: place for tag, place in self._places.items() if tag not in tags}
+        return StarColumns(places, self._width, self._pieces)
+
+    def _texts(self, place: int) -> list[str]:
+        found: list[str] = []
+        for piece in self._pieces:
+            text = piece.text
+            spans = zip(
+                piece.starts[place :: self._width].tolist(),
+                piece.ends[place :: self._width].tolist(),
+                strict=True,
+            )
+            found += [text[start:end] for start, end in spans]
+        return found
+
+
+def without(columns: Mapping[str, list[str]], tags: Collection[str]) -> Mapping[str, list[str]]:
+    """The columns but for `tags`, none of them made into texts for that."""
+    if isinstance(columns, StarColumns):
+        return columns.without(tags)
+    return {tag: column for tag, column in columns.items() if tag not in tags}
 
 
 class _NotPlain(Exception):
@@ -69,17 +125,24 @@ def star_tables(raw: bytes, *, what: str) -> list[StarTable]:
             f"{what} holds NUL bytes: it is binary, or text in UTF-16", hint="save it as plain text"
         )
     raw = raw.removeprefix(b"\xef\xbb\xbf")
-    plain = raw.isascii() and b"%" not in raw and len(raw.translate(None, _CONTROLS)) == len(raw)
+    plain = raw.isascii() and b"%" not in raw
     if not plain:
         # gemmi takes printable ASCII only: other bytes go through it as the escapes that stored texts have.
-        raw = _TO_ESCAPE.sub(lambda found: b"%%%02X" % found.group()[0], raw)
+        raw = _escaped(raw)
     try:
         tables = list(_plain_tables(raw, what))
     except _NotPlain:
+        if plain:
+            raw = _escaped(raw)
+            plain = b"%" not in raw
         tables = list(_gemmi_tables(raw, what))
     if plain:
         return tables
     return [StarTable(t.block, {name: _stored(c) for name, c in t.columns.items()}) for t in tables]
+
+
+def _escaped(raw: bytes) -> bytes:
+    return _TO_ESCAPE.sub(lambda found: b"%%%02X" % found.group()[0], raw)
 
 
 def _stored(values: list[str]) -> list[str]:
@@ -148,31 +211,37 @@ def _tags(raw: bytes, at: int) -> tuple[list[str], int]:
     return tags, at
 
 
-def _body(raw: bytes, start: int, tags: list[str], what: str) -> tuple[dict[str, list[str]], int]:
-    columns: list[list[str]] = [[] for _ in tags]
+def _body(raw: bytes, start: int, tags: list[str], what: str) -> tuple[StarColumns, int]:
+    pieces: list[_Piece] = []
     at, width, ended = start, len(tags), False
     while at < len(raw) and not ended:
         stop = raw.rfind(b"\n", at, at + _PIECE_BYTES) + 1 or len(raw)
         stop = stop if len(raw) - at > _PIECE_BYTES else len(raw)
         piece = raw[at:stop]
-        starts = _word_starts(piece)
+        starts, ends = _words(piece)
         if (end := _end_of_rows(piece, starts)) is not None:
-            piece, starts, ended = piece[:end], starts[starts < end], True
-        words = piece.decode("ascii").split()
-        if len(words) != len(starts):
-            raise _NotPlain
+            piece, ended = piece[:end], True
+            starts, ends = starts[starts < end], ends[starts < end]
         if not _regular(piece, starts, width):
             raise _ragged(raw, at, piece, width=width, what=what)
-        for place, column in enumerate(columns):
-            column += words[place::width]
+        pieces.append(_Piece(piece.decode("ascii"), starts.astype("int32"), ends.astype("int32")))
         at += len(piece)
-    return dict(zip(tags, columns, strict=True)), at
+    return StarColumns({tag: place for place, tag in enumerate(tags)}, width, pieces), at
 
 
-def _word_starts(piece: bytes) -> NDArray[np.intp]:
-    blank = np.frombuffer(piece, "uint8") <= 32
-    starts = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1
-    return starts if blank[:1].all() else np.concatenate(([0], starts))
+def _words(piece: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each word begins, and where it ends."""
+    data = np.frombuffer(piece, "uint8")
+    white = sum(int(np.count_nonzero(data == end)) for end in b"\t\n\r")
+    if len(piece) >= 2**31 or np.count_nonzero(data < 32) != white or b"\x7f" in piece:
+        raise _NotPlain  # a control character
+    edges = np.flatnonzero((data[:-1] <= 32) != (data[1:] <= 32)) + 1
+    # Blanks and words take turns: the first word begins at the first edge, or before it.
+    if len(data) and data[0] > 32:
+        edges = np.concatenate(([0], edges))
+    if len(edges) % 2:
+        edges = np.append(edges, len(data))
+    return edges[::2], edges[1::2]
 
 
 def _end_of_rows(piece: bytes, starts: NDArray[np.intp]) -> int | None:
@@ -196,14 +265,11 @@ def _end_of_rows(piece: bytes, starts: NDArray[np.intp]) -> int | None:
 
 
 def _regular(piece: bytes, starts: NDArray[np.intp], width: int) -> bool:
-    """Whether every line has no word or `width` words: every `width` words lie in one line, and no two such rows in the same."""
-    if len(starts) % width:
-        return False
+    """Whether every line has no word or `width` words."""
     ends = np.flatnonzero(np.frombuffer(piece, "uint8") == ord("\n"))
-    lines = np.searchsorted(ends, starts[::width])
-    return np.array_equal(lines, np.searchsorted(ends, starts[width - 1 :: width])) and bool(
-        (np.diff(lines) > 0).all()
-    )
+    before = np.searchsorted(starts, ends)
+    found = np.diff(before, prepend=0, append=len(starts))
+    return bool(((found == 0) | (found == width)).all())
 
 
 def _ragged(raw: bytes, at: int, piece: bytes, *, width: int, what: str) -> BadLabels:

@@ -77,7 +77,9 @@ class LabelTable:
 
     def __post_init__(self) -> None:
         rows = len(self.micrograph)
-        columns = (self.x, self.y, self.image, self.score, *self.columns.values())
+        # Columns that are made when they are asked for have been counted by their reader.
+        further = self.columns.values() if isinstance(self.columns, dict) else ()
+        columns = (self.x, self.y, self.image, self.score, *further)
         if any(column is not None and len(column) != rows for column in columns):
             raise ValueError("the columns of a label table differ in length")
 

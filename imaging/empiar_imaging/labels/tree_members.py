@@ -125,51 +125,66 @@ def _within(raw: bytes, limit: int, path: str) -> bytes:
 # --- tar ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Announced:
+    """What extension headers say of the file behind them."""
+
+    name: bytes = b""
+    size: int | None = None
+
+
 def _tar_members(stream: _Stream, what: str, *, most_bytes: int) -> Iterator[TreeMember]:
-    at, long_name, pax_size = 0, b"", None
-    while True:
-        header = stream.read(_BLOCK)
-        at += _BLOCK
-        if not header.strip(b"\0"):
-            return
+    at, announced = 0, _Announced()
+    while (header := stream.read(_BLOCK)).strip(b"\0"):
         info = _header(header, what)
+        at += _BLOCK
         if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
-            raw = _extension(stream, info, what)
+            _announce(announced, info.type, _extension(stream, info, what), what)
             at += _padded(info.size)
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                long_name = raw.rstrip(b"\0")
-            else:
-                long_name, pax_size = _pax(raw, long_name, pax_size, what)
             continue
-        regular = info.isreg()
-        size = info.size if pax_size is None else pax_size
-        if info.type == tarfile.GNUTYPE_SPARSE or size < 0:
-            raise BadLabels(f"{what} holds a file in a form that is not read here (sparse, or of no length)")
-        if (
-            not regular
-            and info.type in tarfile.SUPPORTED_TYPES
-            and info.type
-            not in (
-                tarfile.XGLTYPE,
-                tarfile.GNUTYPE_LONGLINK,
-            )
-        ):
-            size = 0
+        size = _size(info, announced, what)
         if at + size > most_bytes:
             raise BadLabels(
                 f"{what} claims to expand to more than {_MOST_RATIO} times its size, as no archive of images does",
                 hint="it is damaged, or was made to do harm; nothing of it was used",
             )
         content = _Content(stream, size)
-        path = _safe_path(long_name or info.name.encode("latin-1"))
-        if regular and path is not None:
+        path = _safe_path(announced.name or info.name.encode("latin-1"))
+        if path is not None and info.isreg():
             yield TreeMember(path, size, content.reader(path))
-        elif info.issym() and path is not None:
+        elif path is not None and info.issym():
             yield TreeMember(path, 0, _no_content(path))
         content.skip(what)
         at += _padded(size)
         if info.type != tarfile.GNUTYPE_LONGLINK:
-            long_name, pax_size = b"", None
+            announced = _Announced()
+
+
+def _size(info: tarfile.TarInfo, announced: _Announced, what: str) -> int:
+    """How many bytes follow the header. Folders, links and devices have none, whatever their headers claim."""
+    size = info.size if announced.size is None else announced.size
+    if info.type == tarfile.GNUTYPE_SPARSE or size < 0:
+        raise BadLabels(f"{what} holds a file in a form that is not read here (sparse, or of no length)")
+    extension = info.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK)
+    return size if info.isreg() or extension or info.type not in tarfile.SUPPORTED_TYPES else 0
+
+
+def _announce(announced: _Announced, kind: bytes, raw: bytes, what: str) -> None:
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        announced.name = raw.rstrip(b"\0")
+        return
+    at = 0
+    while at < len(raw):  # records "length key=value" and a line end
+        digits, blank, _ = raw[at : at + 20].partition(b" ")
+        length = int(digits) if digits.isdigit() else 0
+        key, equals, value = raw[at + len(digits) + 1 : at + length - 1].partition(b"=")
+        if not blank or not equals or length <= len(digits) or key.startswith(b"GNU.sparse"):
+            raise BadLabels(f"{what} holds a header that cannot be read", hint="fetch it again")
+        if key == b"path":
+            announced.name = value
+        elif key == b"size":
+            announced.size = int(value) if value.isdigit() and len(value) < 20 else -1
+        at += length
 
 
 def _header(raw: bytes, what: str) -> tarfile.TarInfo:
@@ -190,23 +205,6 @@ def _extension(stream: _Stream, info: tarfile.TarInfo, what: str) -> bytes:
     if not 0 <= info.size <= _MOST_NAME_BYTES:
         raise BadLabels(f"{what} holds a name of {info.size:,} bytes, which no file has")
     return stream.read(_padded(info.size))[: info.size]
-
-
-def _pax(raw: bytes, name: bytes, size: int | None, what: str) -> tuple[bytes, int | None]:
-    """Name and size of the next file by a pax header: records ``length key=value``."""
-    at = 0
-    while at < len(raw):
-        digits, blank, _ = raw[at : at + 20].partition(b" ")
-        length = int(digits) if digits.isdigit() else 0
-        key, equals, value = raw[at + len(digits) + 1 : at + length - 1].partition(b"=")
-        if not blank or not equals or length <= len(digits) or key.startswith(b"GNU.sparse"):
-            raise BadLabels(f"{what} holds a header that cannot be read", hint="fetch it again")
-        if key == b"path":
-            name = value
-        elif key == b"size":
-            size = int(value) if value.isdigit() and len(value) < 20 else -1
-        at += length
-    return name, size
 
 
 def _safe_path(raw: bytes) -> str | None:
