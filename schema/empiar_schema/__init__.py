@@ -5,6 +5,7 @@ Models of metadata (`empiar_schema.entry`), settings and the catalogue are impor
 
 from empiar_schema.faults import (
     BadAnswer,
+    BadLabels,
     CatalogueFault,
     ChangedUpstream,
     ConfigFault,
@@ -28,6 +29,7 @@ from empiar_schema.states import TRANSITIONS, Channel, CopyState, EntryState, Ro
 __all__ = [
     "TRANSITIONS",
     "BadAnswer",
+    "BadLabels",
     "CatalogueFault",
     "ChangedUpstream",
     "Channel",

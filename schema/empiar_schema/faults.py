@@ -10,6 +10,7 @@
     ├── UnreadableImage        exit 1   a file here whose pixels cannot be had: cut, damaged, too large, unknown
     ├── BadAnswer              exit 1   an answer that is no sensible answer: recorded, not retried at once
     │   └── HostileName                 a name that no file can have
+    ├── BadLabels              exit 1   a file of particle coordinates that cannot be read as one
     └── TransferFault          exit 1   one file, one attempt
         ├── TransientFault              try again, after `retry_after_s`, on the same or another channel
         │   └── Stalled                 no progress for `stall_s`
@@ -91,6 +92,10 @@ class BadAnswer(EmpiarMirrorError):
 
 class HostileName(BadAnswer):
     """A listed name that no file can have, or that would leave its folder."""
+
+
+class BadLabels(EmpiarMirrorError):
+    """A file of particle coordinates that is cut, ragged, of another kind, or cannot be written in the wanted format."""
 
 
 class TransferFault(EmpiarMirrorError):

@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "repair",
     "make",
     "arrange",
+    "convert",
     "query",
     "doctor",
     "rehearse",

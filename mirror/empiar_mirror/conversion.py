@@ -1,0 +1,271 @@
+"""Coordinate files from one format into another: which files are read, which are written, and how. The knowledge is in `empiar_imaging.labels`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from empiar_imaging.formats.inspect import inspect
+from empiar_imaging.labels import (
+    CoordinateOrigin,
+    LabelFormat,
+    LabelTable,
+    Reading,
+    Writing,
+    concatenated,
+    format_of,
+    read_labels,
+    to_origin,
+    write_labels,
+)
+from empiar_imaging.labels.formats import MOST_BYTES
+from empiar_imaging.labels.names import stem_of
+from empiar_imaging.labels.recognise import HEAD_BYTES, counts_from_bottom, recognise
+from empiar_schema.faults import BadLabels, ConfigFault, HostileName, StorageFault
+from empiar_schema.paths import bytes_from_text, checked_name, suffix_of, text_from_bytes
+
+_IMAGES: Final = frozenset({".mrc", ".mrcs", ".tif", ".tiff", ".eer"})
+_MOST_FILES: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What is to become what."""
+
+    source: Path
+    target: Path
+    source_format: LabelFormat | None = None
+    target_format: LabelFormat | None = None
+    reading: Reading = field(default_factory=Reading)
+    writing: Writing = field(default_factory=Writing)
+    #: A folder of images whose headers give heights and widths.
+    micrographs: Path | None = None
+    replace_files: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReport:
+    """What was read and written."""
+
+    rows: int
+    micrographs: int
+    source_format: LabelFormat
+    target_format: LabelFormat
+    source_origin: CoordinateOrigin
+    target_origin: CoordinateOrigin
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def convert(wanted: Conversion) -> ConversionReport:
+    """The particles of `source` (a file, or a folder of files of single micrographs) stand in `target`.
+
+    `target` is a folder where the format holds one micrograph a file and there are several. No file that exists is replaced
+    unless wanted, and each one appears whole, by rename.
+
+    Raises:
+        BadLabels: the source is damaged, or the target needs what is not known.
+        ConfigFault: a format or a path is wrong, or a file exists.
+        StorageFault: the disk refused.
+    """
+    target_format = wanted.target_format or _promised(wanted.target, "--to")
+    shapes = shapes_in(wanted.micrographs) if wanted.micrographs else wanted.writing.shapes
+    reading = replace(wanted.reading, shapes=shapes)
+    files = _sources(wanted.source, wanted.source_format)
+    source_format = wanted.source_format or _format_of_file(files[0])
+    tables = [_read(file, wanted.source_format or _format_of_file(file), reading) for file in files]
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    table = _joined(tables, shapes)
+    written = write_labels(table, form=target_format, writing=replace(wanted.writing, shapes=shapes))
+    places = _places(wanted.target, written.files, target_format)
+    _store(places, replace_files=wanted.replace_files)
+    return ConversionReport(
+        rows=len(table),
+        micrographs=len(table.micrographs),
+        source_format=source_format,
+        target_format=target_format,
+        source_origin=table.origin,
+        target_origin=written.origin,
+        files=tuple(text_from_bytes(place) for place in places),
+        notes=(*notes, *written.notes),
+    )
+
+
+def _promised(path: Path, option: str) -> LabelFormat:
+    found = format_of(path.name)
+    if found is None:
+        words = ", ".join(LabelFormat)
+        raise ConfigFault(
+            f"the name {path.name} does not say which format it has", hint=f"give {option}: {words}"
+        )
+    return found
+
+
+def _format_of_file(file: Path) -> LabelFormat:
+    """By content where it is unmistakable, else by suffix."""
+    try:
+        with file.open("rb") as stream:
+            found = recognise(file.name, stream.read(HEAD_BYTES))
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return found.form if found else _promised(file, "--from")
+
+
+def _sources(source: Path, form: LabelFormat | None) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    names = sorted(entry.name for entry in os.scandir(source) if entry.is_file())
+    files = [source / name for name in names if (format_of(name) is form if form else format_of(name))]
+    kinds = {format_of(file.name) for file in files}
+    if form is LabelFormat.CRYOPPP_ENTRY:
+        raise ConfigFault("an entry's CSV is one file, not a folder", hint="name the file")
+    if not files or len(kinds) > 1:
+        raise ConfigFault(
+            f"{source} holds coordinate files of several formats"
+            if files
+            else f"{source} holds no coordinate files",
+            hint="give --from, or name a single file",
+        )
+    return files
+
+
+def _read(file: Path, form: LabelFormat, reading: Reading) -> LabelTable:
+    if form is LabelFormat.STAR and reading.origin is None and counts_from_bottom(file.name):
+        reading = replace(reading, origin=CoordinateOrigin.BOTTOM)
+    name = text_from_bytes(os.fsencode(file.name))
+    return read_labels(read_bounded(file), name=name, form=form, reading=reading)
+
+
+def read_bounded(file: Path) -> bytes:
+    """The content of a regular file of at most `MOST_BYTES`.
+
+    Raises:
+        ConfigFault: there is none, or it cannot be read.
+        BadLabels: it is larger.
+    """
+    try:
+        if not file.is_file():
+            raise ConfigFault(f"there is no file {file}")
+        with file.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(raw) > MOST_BYTES:
+        raise BadLabels(f"{file} has more than {MOST_BYTES:,} bytes, more than coordinates are read from")
+    return raw
+
+
+def _unreadable(file: Path, error: OSError) -> ConfigFault:
+    return ConfigFault(f"cannot read {file}: {error.strerror}")
+
+
+def _joined(
+    tables: list[LabelTable], shapes: Mapping[str, tuple[int, int]] | tuple[int, int] | None
+) -> LabelTable:
+    if len({table.origin for table in tables}) > 1:
+        heights = shapes[0] if isinstance(shapes, tuple) else {n: h for n, (h, _) in (shapes or {}).items()}
+        tables = [to_origin(table, heights, CoordinateOrigin.TOP) for table in tables]
+    return concatenated(tables)
+
+
+def shapes_in(folder: Path) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the images in `folder`, by stem, from their headers.
+
+    Raises:
+        ConfigFault: there is no such folder, or no image in it.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ConfigFault(f"cannot read the folder {folder}: {error.strerror}") from error
+    for entry in entries[:_MOST_FILES]:
+        name = text_from_bytes(os.fsencode(entry.name))
+        if suffix_of(name) not in _IMAGES or not entry.is_file():
+            continue
+        # The layout's files may be links, which the look at a header does not follow by itself.
+        path = Path(os.path.realpath(entry.path))
+        facts = inspect(path, name=name, size=entry.stat().st_size).facts
+        if facts and facts.height and facts.width:
+            shapes.setdefault(stem_of(name), (facts.height, facts.width))
+    if not shapes:
+        raise ConfigFault(
+            f"{folder} holds no images whose headers state a size", hint="give --height and --width"
+        )
+    return shapes
+
+
+def _places(target: Path, files: Mapping[str, bytes], form: LabelFormat) -> dict[bytes, bytes]:
+    """Contents by path."""
+    many = form.one_micrograph and (len(files) != 1 or target.is_dir())
+    if not many:
+        if target.is_dir():
+            raise ConfigFault(f"{target} is a folder, but {form} is one file", hint="name a file")
+        return {os.fsencode(target): content for content in files.values()}
+    if target.exists() and not target.is_dir():
+        raise ConfigFault(
+            f"{target} is a file, but {form} is one file for each of {len(files)} micrographs",
+            hint="name a folder",
+        )
+    places = {}
+    for stem, content in files.items():
+        try:
+            name = bytes_from_text(checked_name(bytes_from_text(f"{stem}{form.suffix}")))
+        except HostileName as error:
+            raise BadLabels(f"no file can be named after the micrograph {stem!r}") from error
+        places[os.path.join(os.fsencode(target), name)] = content  # noqa: PTH118 # a name that is bytes has no Path
+    return places
+
+
+def _store(places: Mapping[bytes, bytes], *, replace_files: bool) -> None:
+    """Every content stands at its place, whole."""
+    there = [place for place in places if os.path.lexists(place)]
+    if there and not replace_files:
+        more = f" and {len(there) - 1} more files" if len(there) > 1 else ""
+        raise ConfigFault(
+            f"{text_from_bytes(there[0])}{more} exist" + ("" if more else "s"),
+            hint="choose another name, or replace with --force",
+        )
+    for place, content in places.items():
+        try:
+            _write_whole(place, content, replace_file=replace_files)
+        except FileExistsError:
+            raise ConfigFault(
+                f"{text_from_bytes(place)} has appeared meanwhile and is not replaced"
+            ) from None
+        except OSError as error:
+            raise StorageFault(f"cannot write {text_from_bytes(place)}: {error.strerror}") from error
+
+
+def _write_whole(place: bytes, content: bytes, *, replace_file: bool) -> None:
+    folder = os.path.dirname(place) or b"."  # noqa: PTH120 # a name that is bytes has no Path
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103 # the same
+    descriptor, draft = tempfile.mkstemp(prefix=b".convert.", dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(draft, 0o666 & ~umask)  # noqa: PTH101 # the same
+        if replace_file or not _linked(draft, place):
+            os.replace(draft, place)  # noqa: PTH105 # the same
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)  # noqa: PTH108 # the same
+
+
+def _linked(draft: bytes, place: bytes) -> bool:
+    """Whether the file stands at its place by a link, which fails if the name exists; False where links are not possible."""
+    try:
+        os.link(draft, place)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        return False
+    return True
