@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,6 +22,9 @@ PREFIX: Final = "EMPIAR_MIRROR_"
 DEFAULT_FILE: Final = "empiar-mirror.toml"
 #: A configuration file is a few kilobytes; anything much larger is another file given by mistake.
 MAX_FILE_BYTES: Final = 2**20
+
+#: Stands for the name that the user chooses where keys are listed: ``view.NAME.images``.
+ANY_NAME: Final = "NAME"
 
 Tree = dict[str, object]
 
@@ -65,12 +68,34 @@ def load(file: Path | None = None, *, environ: Mapping[str, str], cwd: Path) -> 
 
 
 def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
-    """Every key, dotted: ``root``, ``archive.api_url`` …, in the order of the models."""
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, f"{prefix}{name}.")
-        else:
+    """Every key, dotted: ``root``, ``archive.api_url``, ``view.NAME.images`` …, in the order of the models."""
+    inner = dict(tables(model))
+    for name in model.model_fields:
+        table = next((table for table in (name, f"{name}.{ANY_NAME}") if table in inner), None)
+        if table is None:
             yield f"{prefix}{name}"
+        else:
+            yield from known_keys(inner[table], f"{prefix}{table}.")
+
+
+def tables(model: type[BaseModel] = Settings) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The tables of `model`: ``archive`` …, and ``view.NAME`` for those whose names the user chooses."""
+    for name, field in model.model_fields.items():
+        kinds = get_args(field.annotation)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name, field.annotation
+        elif get_origin(field.annotation) is dict and issubclass(kinds[1], BaseModel):
+            yield f"{name}.{ANY_NAME}", kinds[1]
+
+
+def named_after(key: str) -> tuple[str, str | None]:
+    """``view.mine.images`` → ``view.NAME.images``, ``mine``; any other key as it is."""
+    for table, _model in tables():
+        before, dot, _ = table.partition(f".{ANY_NAME}")
+        if dot and key.startswith(f"{before}."):
+            name, _, rest = key.removeprefix(f"{before}.").partition(".")
+            return f"{table}.{rest}" if rest else table, name
+    return key, None
 
 
 def variable_of(key: str) -> str:
@@ -122,32 +147,50 @@ def _from_file(path: Path) -> Source:
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[Source, list[str]]:
     """The values of our variables, and the names of variables with our prefix that mean nothing."""
-    keys = {variable_of(key): key for key in known_keys()}
+    known = frozenset(known_keys())
     origin: dict[str, str] = {}
     values: Tree = {}
     strangers = []
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
-        key = keys.get(variable)
-        if key is None:
+        generic, name = _key_of_variable(variable)
+        if generic not in known:
             strangers.append(variable)
             continue
+        key = generic.replace(ANY_NAME, name or "")
         origin[key] = variable
-        table, _, name = key.rpartition(".")
-        holder = values.setdefault(table, {}) if table else values
-        assert isinstance(holder, dict)
-        holder[name] = _listed(environ[variable]) if key in _list_keys() else environ[variable]
+        text = environ[variable]
+        *above, last = key.split(".")
+        holder = values
+        for table in above:
+            inner = holder.setdefault(table, {})
+            assert isinstance(inner, dict)
+            holder = inner
+        holder[last] = _listed(text) if generic in _list_keys() else text
     return Source(origin, values), strangers
 
 
+def _key_of_variable(variable: str) -> tuple[str, str | None]:
+    """``EMPIAR_MIRROR_VIEW__MINE__IMAGES`` → ``view.NAME.images``, ``mine``. Two underscores may stand in a name."""
+    text = variable.removeprefix(PREFIX).lower()
+    for table, _model in tables():
+        before, dot, _ = table.partition(f".{ANY_NAME}")
+        name, joint, last = text.removeprefix(f"{before}__").rpartition("__")
+        if dot and text.startswith(f"{before}__") and joint:
+            return f"{table}.{last}", name
+    return text.replace("__", "."), None
+
+
 def _list_keys() -> frozenset[str]:
-    defaults = Settings().model_dump()
-    flat = {
-        f"{table}.{key}": v
-        for table, keys in defaults.items()
-        if isinstance(keys, dict)
-        for key, v in keys.items()
-    }
-    return frozenset(key for key, value in flat.items() if isinstance(value, tuple))
+    return frozenset(_lists(Settings, ""))
+
+
+def _lists(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        if any(get_origin(kind) is tuple for kind in kinds):
+            yield f"{prefix}{name}"
+    for table, inner in tables(model):
+        yield from _lists(inner, f"{prefix}{table}.")
 
 
 def _listed(text: str) -> object:
@@ -164,28 +207,33 @@ def _merged(below: Tree, above: Tree) -> Tree:
     merged = dict(below)
     for name, value in above.items():
         lower = below.get(name)
-        merged[name] = {**lower, **value} if isinstance(value, dict) and isinstance(lower, dict) else value
+        merged[name] = _merged(lower, value) if isinstance(value, dict) and isinstance(lower, dict) else value
     return merged
 
 
 def _unknown_variable(name: str) -> str:
     # The value is not shown: a misspelt name may well be that of a secret.
-    key = nearest(name.removeprefix(PREFIX).lower().replace("__", "."), list(known_keys()))
+    wrong, own = _key_of_variable(name)
+    key = nearest(wrong, list(known_keys()))
+    if key and own:
+        key = key.replace(ANY_NAME, own)
     return f"{name} in the environment means nothing" + (f"; did you mean {variable_of(key)}?" if key else "")
 
 
 def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str:
-    parts = [part for part in detail["loc"] if isinstance(part, str)]
+    parts = [part for part in detail["loc"] if isinstance(part, str) and part != "[key]"]
     key = ".".join(parts)
+    generic, name = named_after(key)
     known = list(known_keys())
     if detail["type"] == "extra_forbidden":
-        meant = nearest(key, known)
+        meant = nearest(generic, known)
+        meant = meant.replace(ANY_NAME, name) if meant and name else meant
         return f"{file}: unknown key {key}" + (f"; did you mean {meant}?" if meant else "")
     place = origin.get(key, file)
     if detail["type"] in ("model_type", "model_attributes_type"):
         return f"{file}: {key} is a table; write [{key}] and its keys below it"
     allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if key not in known:  # a rule about a whole table
+    if generic not in known:  # a rule about a whole table
         return f"{place}: [{key}] {allowed}"
     return f"{place}: {key} = {_shown(detail['input'])}: {allowed}"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -15,11 +16,27 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from empiar_schema.faults import ConfigFault
+from empiar_schema.layout_views import (
+    PRESETS,
+    Choice,
+    ImagesRole,
+    JpegMethod,
+    Link,
+    PresetName,
+    Stacks,
+    Style,
+    ViewRecipe,
+    preset_of,
+    unknown_view,
+)
 from empiar_schema.sizes import parse_duration, parse_size
 from empiar_schema.states import Channel
 
@@ -74,6 +91,9 @@ def _folder_name(name: str) -> str:
     return name
 
 
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
 def _hours(text: str) -> str:
     if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
         raise ValueError("must be hours such as 22:00-06:00, or empty")
@@ -99,7 +119,8 @@ class _Table(BaseModel):
     @classmethod
     def _no_switch_as_number(cls, value: object, info: ValidationInfo) -> object:
         # pydantic would take `true` for 1.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (wanted, *get_args(wanted)):
             raise ValueError("must not be true or false")
         return value
 
@@ -200,12 +221,55 @@ class GlobusSettings(_Table):
 class ArrangeSettings(_Table):
     """The standard layouts."""
 
-    views: Annotated[tuple[Annotated[str, AfterValidator(_folder_name)], ...], AfterValidator(_each_once)] = (
-        "cryoppp",
-    )
-    """Layout views that are built."""
+    views: Annotated[tuple[FolderName, ...], AfterValidator(_each_once)] = ("cryoppp",)
+    """Layout views that are built: presets (cryoppp, refined, labelled, small, trial, lite, relion) and those declared as [view.NAME]."""
     link: Literal["auto", "hardlink", "reflink", "symlink", "copy"] = "auto"
     """How a layout refers to the archive's files; auto takes the first that the file system can do."""
+
+
+class ViewSettings(_Table):
+    """A layout view of your own: what is not set here is as in its preset. Name it in arrange.views, or with --view, to have it built."""
+
+    preset: PresetName | None = Field(default=None, examples=["labelled"])
+    """What the view starts from; if not set, the preset that it is called after, else cryoppp."""
+    images: PositiveInt | None = Field(default=None, examples=[300])
+    """At most so many images of an entry."""
+    gains: int | None = Field(default=None, ge=0, examples=[5])
+    """At most so many gain references, the first in natural order."""
+    choose: Choice | None = Field(default=None, examples=["spread"])
+    """Which images, if there are more: the first in natural order, evenly spread over it, or random ones."""
+    seed: int | None = Field(default=None, examples=[1])
+    """Another number draws other random images; the same one the same, everywhere."""
+    stratify: bool | None = Field(default=None, examples=[True])
+    """Spread the sample over folders, grid squares and sessions, as paths and names show them."""
+    images_role: ImagesRole | None = Field(default=None, examples=["movie"])
+    """Which files are the images: micrograph, movie, both, or auto: micrographs if the entry has any, else movies."""
+    micrographs: FolderName | None = Field(default=None, examples=["jpeg"])
+    """What stands in micrographs/: deposited, jpeg (renditions), or the name of the hook whose products stand there."""
+    keep_deposited: bool | None = Field(default=None, examples=[True])
+    """Deposited images stand beside the made ones."""
+    labels: bool | None = Field(default=None, examples=[False])
+    """Whether there is a ground_truth/, and files that may hold particle coordinates are fetched."""
+    stacks: Stacks | None = Field(default=None, examples=["extracted"])
+    """Particles split from the deposited stacks, extracted from the micrographs, or none. Saying deposited here has the stacks fetched, too, which costs terabytes; presets with a cap do not."""
+    jpeg_method: JpegMethod | None = Field(default=None, examples=["sigma"])
+    """How grey values become 8 bits in JPEG renditions: minmax, percentile (0.5 to 99.5) or sigma (3 each way)."""
+    jpeg_quality: int | None = Field(default=None, ge=1, le=100, examples=[95])
+    """Quality of JPEG renditions, 1 to 100."""
+    style: Style | None = Field(default=None, examples=["relion"])
+    """cryoppp, or relion: movies in movies/ and particle stacks that end in .mrcs, as RELION wants them."""
+    cryoppp_names: bool | None = Field(default=None, examples=[False])
+    """Names of images lose _patch_aligned_doseweighted and a leading 21-digit number, as in CryoPPP."""
+    link: Link | None = Field(default=None, examples=["symlink"])
+    """How this view refers to files; if not set, as arrange.link says."""
+
+    def recipe(self, name: str) -> ViewRecipe:
+        """The view `name` with every question answered."""
+        start = preset_of(name, self.preset)
+        own = self.model_dump(exclude_none=True, exclude={"preset"})
+        recipe = replace(start, **own, name=name)
+        whole = start.fetch_stacks and recipe.images is None and recipe.stacks == "deposited"
+        return replace(recipe, fetch_stacks=whole or self.stacks == "deposited")
 
 
 class ScrubSettings(_Table):
@@ -231,3 +295,32 @@ class Settings(_Table):
     globus: GlobusSettings = GlobusSettings()
     arrange: ArrangeSettings = ArrangeSettings()
     scrub: ScrubSettings = ScrubSettings()
+    view: dict[FolderName, ViewSettings] = {}
+
+    @model_validator(mode="after")
+    def _views_are_known(self) -> Self:
+        wrong = [name for name in self.arrange.views if name not in PRESETS and name not in self.view]
+        if wrong:
+            error = PydanticCustomError("unknown_view", "{text}", {"text": unknown_view(wrong[0], self.view)})
+            place = InitErrorDetails(type=error, loc=("arrange", "views"), input=self.arrange.views)
+            raise ValidationError.from_exception_data("Settings", [place])
+        return self
+
+    def recipe(self, view: str) -> ViewRecipe:
+        """The layout view of this name: a preset or a declared one, whether or not `arrange.views` names it.
+
+        Raises:
+            ConfigFault: there is none.
+        """
+        if view in self.view:
+            return self.view[view].recipe(view)
+        if view in PRESETS:
+            return PRESETS[view]
+        raise ConfigFault(
+            unknown_view(view, self.view), hint=f"Declare it in the configuration: [view.{view}]"
+        )
+
+    @property
+    def recipes(self) -> tuple[ViewRecipe, ...]:
+        """The views that are built by themselves: those of `arrange.views`."""
+        return tuple(self.recipe(name) for name in self.arrange.views)

@@ -6,13 +6,17 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from empiar_schema.configuration import variable_of
+from empiar_schema.configuration import ANY_NAME, tables, variable_of
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
+
+#: The name that the commented file gives to a table whose name the user chooses.
+EXAMPLE_NAME: Final = "mine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Key:
 def documented_keys() -> Iterator[Key]:
     """Every key with its default and its sentence, in the order of the models."""
     yield from _keys_of(Settings, "")
-    for table, model in _tables():
+    for table, model in tables():
         yield from _keys_of(model, table)
 
 
@@ -49,12 +53,14 @@ def commented_file() -> str:
         "# the environment wins over this file.",
         "",
     ]
-    sentences = {table: _sentence_of(model) for table, model in _tables()}
+    sentences = {table: _sentence_of(model) for table, model in tables()}
     table = ""
     for key in documented_keys():
         if key.table != table:
             table = key.table
-            lines += ["", f"# {sentences[table]}", f"[{table}]"]
+            # A table whose name the user chooses would already declare something.
+            head = f"#[{table.replace(ANY_NAME, EXAMPLE_NAME)}]" if ANY_NAME in table else f"[{table}]"
+            lines += ["", f"# {sentences[table]}", head]
         value = key.default if key.default is not None else f"{key.example}  # an example; not set by default"
         lines += [f"# {key.sentence}", f"#{key.name} = {value}"]
     return "\n".join(lines) + "\n"
@@ -63,7 +69,7 @@ def commented_file() -> str:
 def reference_markdown() -> str:
     """The tables of docs/configuration.md: key, default, meaning."""
     lines = ["### Top level", "", *_markdown_rows(Settings, "")]
-    for table, model in _tables():
+    for table, model in tables():
         lines += ["", f"### [{table}]", "", _sentence_of(model), "", *_markdown_rows(model, table)]
     return "\n".join(lines) + "\n"
 
@@ -76,15 +82,10 @@ def _markdown_rows(model: type[BaseModel], table: str) -> Iterator[str]:
         yield f"| `{key.name}` | {default} | {key.sentence} | `{variable_of(key.dotted)}` |"
 
 
-def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield name, field.annotation
-
-
 def _keys_of(model: type[BaseModel], table: str) -> Iterator[Key]:
+    inner = {table.removesuffix(f".{ANY_NAME}") for table, _model in tables(model)}
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if name in inner:
             continue
         default = None if field.default is None else _as_toml(field, field.default)
         example = json.dumps(field.examples[0]) if field.examples else None
