@@ -7,7 +7,7 @@ import functools
 import resource
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ from typing import Self, TypeVar
 from empiar_crawler.crawl import Crawler
 from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
-from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, laid_files
+from empiar_mirror import asking
+from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, read_plan
 from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
-from empiar_mirror.layout import plan_layout
 from empiar_mirror.manifest import write_entry_manifests
 from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.proof import Verifier
@@ -40,6 +40,7 @@ from empiar_schema import crawl_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
+from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import Settings
 from empiar_schema.states import Channel, CopyState
 from empiar_wire.hosts import Hosts
@@ -219,23 +220,57 @@ class Mirror:
 
     # --- transfer -------------------------------------------------------------------------------------
 
-    async def sync(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+    async def sync(
+        self, ids: Sequence[int], *, view: str | None = None, channel: Channel | None = None
+    ) -> SyncReport:
         """Every listed file of these entries is here, verified and arranged, or the report names it.
 
+        With `view`, that holds for what the view takes of them; what else waits goes on waiting.
         Files that were given up earlier get a fresh budget; quarantined and damaged ones are left to `repair`.
 
         Raises:
+            ConfigFault: there is no such view.
             StorageFault: the disk is full or refuses; what was begun is kept.
             UnreachableFault: no channel reaches the archive.
         """
+        recipe = self.settings.recipe(view) if view is not None else None
         crawled = await self._crawl_what_is_needed(ids)
         now = int(self.clock())
+        if recipe is not None:
+            return SyncReport(crawled, await self._transfer_view(ids, recipe, channel=channel, now=now))
+        for empiar_id in ids:
+            await self.catalogue.write(functools.partial(asking.ask_for_whole, empiar_id=empiar_id, now=now))
+        await self._ask_again(ids, [CopyState.PARKED])
+        return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def sync_as_before(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+        """What was asked for of these entries is here, verified and arranged: of some the whole, of others a view.
+
+        Raises: as `sync`.
+        """
+        crawled = await self._crawl_what_is_needed(ids)
         for empiar_id in ids:
             await self.catalogue.write(
-                functools.partial(transfer_store.want_entry, empiar_id=empiar_id, now=now)
+                functools.partial(
+                    asking.ask_as_before,
+                    empiar_id=empiar_id,
+                    settings=self.settings,
+                    now=int(self.clock()),
+                )
             )
         await self._ask_again(ids, [CopyState.PARKED])
         return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def _transfer_view(
+        self, ids: Sequence[int], recipe: ViewRecipe, *, channel: Channel | None, now: int
+    ) -> TransferReport:
+        needed: set[int] = set()
+        for empiar_id in ids:
+            needed |= await self.catalogue.write(
+                functools.partial(asking.ask_for_view, empiar_id=empiar_id, recipe=recipe, now=now)
+            )
+        await self._ask_again(ids, [CopyState.PARKED], only=needed)
+        return await self._transfer(ids, channel=channel, view=recipe, only=needed)
 
     async def repair(self, ids: Sequence[int] | None, *, channel: Channel | None = None) -> SyncReport:
         """What was found damaged, missing, quarantined or given up is fetched again.
@@ -248,13 +283,25 @@ class Mirror:
         await self._ask_again(ids, [CopyState.DAMAGED, CopyState.QUARANTINED, CopyState.PARKED])
         return SyncReport(None, await self._transfer(ids, channel=channel))
 
-    async def _ask_again(self, ids: Sequence[int], states: Sequence[CopyState]) -> None:
+    async def _ask_again(
+        self, ids: Sequence[int], states: Sequence[CopyState], *, only: Collection[int] | None = None
+    ) -> None:
         now = int(self.clock())
         await self.catalogue.write(
-            functools.partial(transfer_store.retry_failed, empiar_ids=ids, now=now, states=states)
+            functools.partial(
+                transfer_store.retry_failed, empiar_ids=ids, now=now, states=states, file_ids=only
+            )
         )
 
-    async def _transfer(self, ids: Sequence[int], *, channel: Channel | None) -> TransferReport:
+    async def _transfer(
+        self,
+        ids: Sequence[int],
+        *,
+        channel: Channel | None,
+        view: ViewRecipe | None = None,
+        only: Collection[int] | None = None,
+    ) -> TransferReport:
+        """What is wanted of these entries came; with `view`, only what it needs, the files `only`."""
         here_before, _ = await self.catalogue.read(functools.partial(_here_counts, ids=ids))
         tally = _Tally(self.observer)
         async with AsyncExitStack() as stack:
@@ -264,11 +311,14 @@ class Mirror:
             self._stops.append(engine.stop)
             try:
                 if not self._stopped:
-                    await engine.run(ids)
+                    await engine.run(
+                        ids,
+                        least_priority=transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY,
+                    )
             finally:
                 self._stops.remove(engine.stop)
-        arranged = {} if self._stopped else await self._finish_entries(ids)
-        failed = await self.catalogue.read(functools.partial(_failed, ids=ids))
+        arranged = {} if self._stopped else await self._finish_entries(ids, view)
+        failed = await self.catalogue.read(functools.partial(_failed, ids=ids, only=only))
         return TransferReport(
             arrived=tally.arrived,
             bytes_moved=tally.bytes_moved,
@@ -333,15 +383,16 @@ class Mirror:
             clock=self.clock,
         )
 
-    async def _finish_entries(self, ids: Sequence[int]) -> dict[str, int]:
-        """Manifests and layouts follow what is here."""
+    async def _finish_entries(self, ids: Sequence[int], view: ViewRecipe | None) -> dict[str, int]:
+        """Manifests and layouts follow what is here: the views that are built by themselves, and `view`."""
         for empiar_id in ids:
             await in_thread(self._threads, self._write_manifests, empiar_id)
+        recipes = dict.fromkeys((*self.settings.recipes, *([view] if view else [])))
         arranged: dict[str, int] = {}
         for empiar_id in ids:
-            for view in self.settings.arrange.views:
-                report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
-                arranged[view] = arranged.get(view, 0) + report.linked + report.kept
+            for recipe in recipes:
+                report = await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=False)
+                arranged[recipe.name] = arranged.get(recipe.name, 0) + report.linked + report.kept
         return arranged
 
     def _write_manifests(self, empiar_id: int) -> None:
@@ -356,34 +407,28 @@ class Mirror:
         """The standard layouts of these entries (all that have files here, if None) follow the catalogue.
 
         Raises:
-            ConfigFault: no such view is declared.
+            ConfigFault: there is no such view.
         """
-        views = self.settings.arrange.views if view is None else (view,)
-        unknown = sorted(set(views) - set(self.settings.arrange.views))
-        if unknown:
-            raise ConfigFault(
-                f"there is no view {unknown[0]!r}",
-                hint=f"Declared in arrange.views: {', '.join(self.settings.arrange.views)}.",
-            )
+        recipes = self.settings.recipes if view is None else (self.settings.recipe(view),)
         reports: dict[int, dict[str, ArrangeReport]] = {}
         for empiar_id in await self._ids(ids):
             if self._stopped:
                 break
             reports[empiar_id] = {
-                name: await in_thread(self._threads, self._arrange, empiar_id, name, rebuild=rebuild)
-                for name in views
+                recipe.name: await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=rebuild)
+                for recipe in recipes
             }
         return reports
 
-    def _arrange(self, empiar_id: int, view: str, *, rebuild: bool) -> ArrangeReport:
+    def _arrange(self, empiar_id: int, recipe: ViewRecipe, *, rebuild: bool) -> ArrangeReport:
         with self.catalogue.reader() as conn:
-            files = laid_files(conn, empiar_id)
+            plan = read_plan(conn, empiar_id, recipe)
         return arrange_entry(
             self.folders.root,
             empiar_id,
-            view=view,
-            plan=plan_layout(files),
-            mode=self.settings.arrange.link,
+            view=recipe.name,
+            plan=plan,
+            mode=recipe.link or self.settings.arrange.link,
             rebuild=rebuild,
         )
 
@@ -440,17 +485,20 @@ def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tupl
     return row[0], row[1]
 
 
-def _failed(conn: sqlite3.Connection, *, ids: Sequence[int]) -> list[FailedFile]:
+def _failed(
+    conn: sqlite3.Connection, *, ids: Sequence[int], only: Collection[int] | None
+) -> list[FailedFile]:
     """Copies that are not here after all, with the reason; those that the archive no longer lists are no failure of ours."""
     failed = []
     for empiar_id in ids:
         rows = conn.execute(
-            "SELECT path, state, error FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
+            "SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
             "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
             (empiar_id,),
         )
         failed += [
             FailedFile(f"{empiar_id}/{path}", CopyState(state), error or "not tried yet")
-            for path, state, error in rows
+            for path, state, error, file_id in rows
+            if only is None or file_id in only
         ]
     return failed

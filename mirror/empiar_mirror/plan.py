@@ -55,6 +55,8 @@ class EntryNeed:
     files_of_unknown_size: int
     #: Files that were given up, and wait for `repair`; a sync does not try them.
     files_failed: int
+    #: What of the entry the view takes, in words; None where the whole entry was meant.
+    selected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,12 +299,16 @@ class Settings(_Table):
 
     @model_validator(mode="after")
     def _views_are_known(self) -> Self:
-        wrong = [name for name in self.arrange.views if name not in PRESETS and name not in self.view]
+        wrong = [name for name in self.arrange.views if not self.has_view(name)]
         if wrong:
             error = PydanticCustomError("unknown_view", "{text}", {"text": unknown_view(wrong[0], self.view)})
             place = InitErrorDetails(type=error, loc=("arrange", "views"), input=self.arrange.views)
             raise ValidationError.from_exception_data("Settings", [place])
         return self
+
+    def has_view(self, view: str) -> bool:
+        """Whether there is a layout view of this name: a preset or a declared one."""
+        return view in self.view or view in PRESETS
 
     def recipe(self, view: str) -> ViewRecipe:
         """The layout view of this name: a preset or a declared one, whether or not `arrange.views` names it.

@@ -18,7 +18,7 @@ def test_no_published_cryoppp_name_changes(samples: Path) -> None:
                 (Role.GAIN if row["role"] == "gain" else Role.MICROGRAPH, row["name"])
                 for row in csv.DictReader(rows)
             ]
-        plan = plan_layout([LaidFile(n, f"data/{name}", role) for n, (role, name) in enumerate(names)])
+        plan = plan_layout([LaidFile.of(n, f"data/{name}", role) for n, (role, name) in enumerate(names)])
         assert len(plan.places) == len(names)
         assert {place.rule for place in plan.places} == {Rule.NAME}
         assert {place.name for place in plan.places} == {name for _role, name in names}

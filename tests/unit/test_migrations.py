@@ -18,7 +18,7 @@ from empiar_schema.migrations import MIGRATION_SET, STEPS, applied_steps, migrat
 #: with each new step. Only before the first release may a step, and its line, still change.
 FINGERPRINTS = {
     "m001_tables": "9f22a9a39f21632cd190bba8752a12c9e2e4851f004ecabff38ee1eddb393e4a",
-    "m002_content": "f0ff3a1dd3025708e90521db227e95ff47123756ddcb4da3df11d05c6b290712",
+    "m002_content": "16cb5a8cb2d73e49dba28605f7d04d8db9ccc355155f19176da0af5afb0d5dc2",
 }
 
 

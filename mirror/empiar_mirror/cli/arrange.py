@@ -8,7 +8,9 @@ from empiar_schema.faults import ExitCode
 
 @click.command("arrange")
 @ids_argument
-@click.option("--view", metavar="V", help="Only this layout view  [default: all of arrange.views]")
+@click.option(
+    "--view", metavar="V", help="This layout view, a preset or your own  [default: all of arrange.views]"
+)
 @click.option("--rebuild", is_flag=True, help="Build anew, also where nothing has changed.")
 @work_options
 @standard_options
@@ -25,11 +27,17 @@ def command(invocation: Invocation, ids: tuple[int, ...], view: str | None, rebu
     reports, stopped = work_on(
         invocation, settings, lambda mirror: mirror.arrange(chosen, view=view, rebuild=rebuild), ids=[]
     )
-    lines = [
-        f"EMPIAR-{empiar_id} {name}: {count(report.linked, 'file')} linked, {report.kept:,} kept, {report.removed:,} removed"
-        for empiar_id, views in reports.items()
-        for name, report in views.items()
-    ]
+    lines = []
+    for empiar_id, views in reports.items():
+        for name, report in views.items():
+            lines.append(
+                f"EMPIAR-{empiar_id} {name}: {count(report.linked, 'file')} linked, {report.kept:,} kept, {report.removed:,} removed"
+            )
+            if report.missing:
+                lines.append(
+                    f"  {count(len(report.missing), 'file')} not where the catalogue says: `empiar-mirror verify`"
+                )
+            lines += [f"  {note}" for note in report.notes]
     document: dict[str, object] = {str(empiar_id): views for empiar_id, views in reports.items()}
     invocation.result(document, lines or ["nothing is here yet"])
     return ExitCode.STOPPED if stopped else ExitCode.OK
