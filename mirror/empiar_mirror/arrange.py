@@ -28,7 +28,7 @@ from empiar_mirror.listing_reads import laid_files
 from empiar_mirror.staging import storage_fault
 from empiar_schema.faults import StorageFault
 from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.paths import RemotePath, bytes_from_text
+from empiar_schema.paths import RemotePath, bytes_from_text, checked_name
 from empiar_schema.product_reads import products_of, roles_worked_on
 from empiar_schema.products import Product
 from empiar_schema.states import Role
@@ -42,6 +42,8 @@ _COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", 
 SOURCES: Final = {Origin.DEPOSITED: "archive", Origin.DERIVED: "derived"}
 #: So many files without a place are named for each reason; the rest is counted.
 NAMED: Final = 3
+#: A path of which no component can be ``.``, ``..``, empty, or become one when its escapes are resolved.
+_PLAIN = re.compile(r"(?!\.\.?(?:/|\Z))[^/%\x00]+(?:/(?!\.\.?(?:/|\Z))[^/%\x00]+)*")
 _LEFTOVER = re.compile(r"\.([1-9][0-9]*)\.(?:new|old)")
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -145,6 +147,8 @@ def _refuse_in_the_way(target: Path) -> None:
 
 
 def _on_disk(stored: str) -> str:
+    if stored.isascii() and "%" not in stored:
+        return stored  # nearly all
     return os.fsdecode(bytes_from_text(stored))
 
 
@@ -159,19 +163,24 @@ class _Found:
 
     def links(self) -> Iterator[tuple[str, str]]:
         """Source, as an absolute path, and place, below the layout."""
+        archive, derived = self.sources[Origin.DEPOSITED], self.sources[Origin.DERIVED]
         for place in self.places:
-            yield self.sources[place.origin] + _on_disk(place.file.path), _on_disk(place.path)
+            folder = derived if isinstance(place.file, Product) else archive
+            yield folder + _on_disk(place.file.path), _on_disk(place.path)
 
 
 def _with_sources(root: Path, empiar_id: int, plan: LayoutPlan) -> tuple[_Found, tuple[str, ...]]:
     sources = {origin: f"{root / name / str(empiar_id)}/" for origin, name in SOURCES.items()}
+    archive, derived = sources[Origin.DEPOSITED], sources[Origin.DERIVED]
     found, missing = [], []
     for place in plan.places:
         path = place.file.path
-        RemotePath.parse(empiar_id, path)
-        RemotePath.parse(empiar_id, place.path)
+        if not (_PLAIN.fullmatch(path) and _PLAIN.fullmatch(place.name)):
+            RemotePath.parse(empiar_id, path)
+            checked_name(bytes_from_text(place.name))
         try:
-            regular = stat.S_ISREG(os.lstat(sources[place.origin] + _on_disk(path)).st_mode)
+            folder = derived if isinstance(place.file, Product) else archive
+            regular = stat.S_ISREG(os.lstat(folder + _on_disk(path)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             regular = False
         if regular:
@@ -211,7 +220,7 @@ def _read_mapping(view: Path) -> dict[str, str]:
 def _compare(before: dict[str, str], places: Iterable[Place]) -> tuple[int, int]:
     """How many places stay what they are, and how many are gone; `before` is used up."""
     kept = 0
-    for place in places:
+    for place in places if before else ():
         kept += before.pop(place.path, None) == place.file.path
     return kept, len(before)
 
@@ -248,7 +257,7 @@ def _build(fresh: Path, found: _Found, mode: LinkMode) -> None:
         mapping.flush()
         os.fsync(mapping.fileno())
     sync_folder(fresh)
-    leaves = {fresh / place.folder for place in found.places}
+    leaves = {fresh / folder for folder in {place.folder for place in found.places}}
     folders = leaves | {above for leaf in leaves for above in leaf.parents if fresh in above.parents}
     for folder in sorted(folders):
         folder.mkdir()

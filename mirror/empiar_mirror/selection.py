@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from empiar_mirror.layout import LaidFile, natural_key
+from empiar_mirror.layout import LaidFile, natural_order
 from empiar_schema.layout_views import Choice, ImagesRole, ViewRecipe
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import Role
@@ -109,7 +109,7 @@ def choose(
     """
     if count is None or len(files) <= count:
         return list(files)
-    ordered = sorted(files, key=lambda file: natural_key(file.path))
+    ordered = sorted(files, key=natural_order)
     if not stratify:
         return _sample(ordered, count, how, seed)
     strata: dict[str, list[LaidFile]] = defaultdict(list)
@@ -118,7 +118,7 @@ def choose(
     chosen: list[LaidFile] = []
     for name, share in _shares(strata, count, how, seed).items():
         chosen += _sample(strata[name], share, how, seed)
-    return sorted(chosen, key=lambda file: natural_key(file.path))
+    return sorted(chosen, key=natural_order)
 
 
 def stratum_of(path: str) -> str:
@@ -140,7 +140,7 @@ def _candidates(by_role: dict[Role, list[LaidFile]], role: ImagesRole) -> list[L
         case "movie":
             return movies
         case "both":
-            return micrographs + movies
+            return micrographs + movies if micrographs and movies else micrographs or movies
         case "auto":
             return micrographs or movies
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from empiar_schema.paths import suffix_of
-
 #: The suffix of cryoSPARC's Patch Motion, deleted wherever it stands in a name.
 PATCH_MOTION: Final = "_patch_aligned_doseweighted"
+_COMPRESSORS: Final = frozenset({"gz", "bz2", "zst", "xz"})
 #: cryoSPARC's UID before a name; more than one only where a name went through twice.
 _UID: Final = re.compile(r"(?:[0-9]{21}_)+")
 
 
 def stem_of(name: str) -> str:
     """The name without its last suffix and a compressor's: ``a.frames`` of ``a.frames.tif``, ``a`` of ``a.mrc.bz2``."""
-    return name[: len(name) - len(suffix_of(name))]
+    # As `empiar_schema.paths.suffix_of` takes a name apart; called for every file of a layout.
+    stem, dot, last = name.rpartition(".")
+    if not (dot and stem and last):
+        return name
+    if last.lower() in _COMPRESSORS:
+        inner, _, inner_last = stem.rpartition(".")
+        if inner and len(inner_last) <= 5:
+            return inner
+    return stem
 
 
 def cryoppp_name(name: str) -> str:
@@ -27,6 +34,8 @@ def cryoppp_name(name: str) -> str:
 
     A name of which nothing would be left before its suffix stays as it is.
     """
+    if PATCH_MOTION not in name and not name[:21].isdigit():
+        return name  # nearly all
     cleaned = name
     while PATCH_MOTION in cleaned:
         cleaned = cleaned.replace(PATCH_MOTION, "")

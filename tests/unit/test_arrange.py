@@ -12,6 +12,7 @@ import pytest
 
 from empiar_mirror import arrange
 from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_leftovers
+from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, plan_layout
 from empiar_mirror.linking import LinkMode, exchange, link
 from empiar_mirror.listing_reads import laid_files
@@ -22,6 +23,7 @@ from empiar_schema.files import ListedFile
 from empiar_schema.layout_views import PRESETS
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.paths import bytes_from_text
+from empiar_schema.products import Kind, Product
 from empiar_schema.states import Channel, Role
 from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
 
@@ -362,3 +364,103 @@ def test_files_that_have_a_role_in_the_layout_are_read_with_whether_they_are_her
         ("data/b.mrc", Role.MICROGRAPH, False, None),
         ("data/gain.mrc", Role.GAIN, True, b"\xab" * 32),
     ]
+
+
+def with_labels(mirror: Mirror) -> LayoutPlan:
+    """The plan of the mirror's files and coordinates of each, as ``derived/`` has them."""
+    products = []
+    for file in mirror.files:
+        path = f"labels/{file.file_id}.csv"
+        source = mirror.root / "derived/10028" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(f"X of {file.path}")
+        made = Product(
+            file.file_id, path, Kind.PARTICLE_COORDINATES, "labels", None, file.file_id, 9, b"\xcd" * 32
+        )
+        products.append(made)
+    return plan_view(mirror.files, products, PRESETS["cryoppp"], empiar_id=10028)
+
+
+def test_derived_files_are_laid_out_in_folders_of_folders_and_the_mapping_tells_their_origin(
+    mirror: Mirror,
+) -> None:
+    report = arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    assert (report.linked, report.missing, report.notes) == (8, (), ())
+    labels = mirror.folder / "ground_truth/particle_coordinates"
+    assert (labels / "p1__061.csv").read_text() == "X of data/p1/061.mrc"
+    lines = (mirror.folder / MAPPING).read_text().splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    assert {
+        "place": "ground_truth/particle_coordinates/p1__061.csv",
+        "path": "labels/1.csv",
+        "role": "particle_coordinates",
+        "origin": "derived",
+        "stem": "p1__061",
+        "sha256": "cd" * 32,
+        "rule": "micrograph's stem",
+        "chosen": "with its micrograph",
+        "maker": "labels",
+    } in rows
+
+
+def test_a_derived_file_that_was_made_anew_is_linked_anew(mirror: Mirror) -> None:
+    plan = with_labels(mirror)
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    source = mirror.root / "derived/10028/labels/1.csv"
+    source.with_suffix(".new").write_text("better")
+    source.with_suffix(".new").replace(source)
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert (mirror.folder / "ground_truth/particle_coordinates/p1__061.csv").read_text() == "better"
+
+
+def test_the_same_layout_has_the_same_mapping_byte_for_byte_in_any_order(mirror: Mirror) -> None:
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    before = (mirror.folder / MAPPING).read_bytes()
+    mirror.files.reverse()
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror), rebuild=True)
+    assert (mirror.folder / MAPPING).read_bytes() == before
+
+
+def test_a_derived_file_that_is_gone_or_is_no_file_is_named_and_left_out(mirror: Mirror) -> None:
+    plan = with_labels(mirror)
+    derived = mirror.root / "derived/10028/labels"
+    (derived / "1.csv").unlink()
+    (derived / "2.csv").unlink()
+    (derived / "2.csv").symlink_to("/etc/passwd")
+    report = arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert (report.linked, report.missing) == (6, ("labels/1.csv", "labels/2.csv"))
+
+
+@pytest.mark.parametrize("path", ["../../archive/10028/data/p1/061.mrc", "/etc/passwd", "labels/%2E%2E/x"])
+def test_a_product_whose_path_leaves_its_folder_is_refused(mirror: Mirror, path: str) -> None:
+    product = Product(1, path, Kind.SELECTED_STAR, "labels", None, None, 9, bytes(32))
+    plan = plan_view(mirror.files, [product], PRESETS["cryoppp"], empiar_id=10028)
+    with pytest.raises(HostileName):
+        arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert not mirror.folder.exists()
+
+
+def test_labels_that_somebody_wrote_give_way_to_made_ones_and_survive(mirror: Mirror) -> None:
+    mirror.arrange()
+    own = mirror.folder / "ground_truth/particle_coordinates/p1__061.csv"
+    own.parent.mkdir(parents=True)
+    own.write_text("by hand")
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    assert own.read_text() == "X of data/p1/061.mrc"
+    displaced = mirror.folder / "displaced/ground_truth/particle_coordinates/p1__061.csv"
+    assert displaced.read_text() == "by hand"
+    mirror.arrange()
+    assert displaced.read_text() == "by hand"
+    assert not own.exists()
+
+
+def test_many_files_without_a_place_are_counted_and_a_few_named(mirror: Mirror) -> None:
+    products = [
+        Product(n, f"labels/{n}.csv", Kind.PARTICLE_COORDINATES, "labels", f"stray{n}", None, 9, bytes(32))
+        for n in range(10)
+    ]
+    plan = plan_view(mirror.files, products, PRESETS["cryoppp"], empiar_id=10028)
+    [note] = arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan).notes
+    assert note == (
+        "labels/0.csv, labels/1.csv, labels/2.csv and 7 more have no place: no micrograph of the entry has its stem"
+    )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from empiar_schema.paths import suffix_of
 from empiar_schema.stems import PATCH_MOTION, cryoppp_name, stem_of
 
 UID = "012345678901234567890"
@@ -48,3 +49,8 @@ def test_cleaning_a_name_twice_changes_nothing(name: str) -> None:
     once = cryoppp_name(name)
     assert cryoppp_name(once) == once
     assert once or not name
+
+
+@given(st.lists(st.sampled_from(["a", ".", ".mrc", ".TIFF", ".gz", ".bz2", "/", "longer"])).map("".join))
+def test_a_stem_and_its_suffix_make_the_name(name: str) -> None:
+    assert stem_of(name) + suffix_of(name) == stem_of(name) + name[len(stem_of(name)) :].lower()
