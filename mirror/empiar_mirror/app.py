@@ -8,7 +8,7 @@ import os
 import resource
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,8 @@ from typing import Self, TypeVar
 from empiar_crawler.crawl import Crawler
 from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
-from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, laid_files
+from empiar_mirror import asking
+from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, read_plan
 from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.documents.export import write_bag
 from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
@@ -28,7 +29,6 @@ from empiar_mirror.engine import Engine
 from empiar_mirror.header_check import check_headers
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
-from empiar_mirror.layout import plan_layout
 from empiar_mirror.makers import placing, registry
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
@@ -49,6 +49,7 @@ from empiar_schema import crawl_store, header_store, job_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
+from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import Settings
 from empiar_schema.states import Channel, CopyState
 from empiar_wire.hosts import Hosts
@@ -291,23 +292,57 @@ class Mirror:
 
     # --- transfer -------------------------------------------------------------------------------------
 
-    async def sync(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+    async def sync(
+        self, ids: Sequence[int], *, view: str | None = None, channel: Channel | None = None
+    ) -> SyncReport:
         """Every listed file of these entries is here, verified and arranged, or the report names it.
 
+        With `view`, that holds for what the view takes of them; what else waits goes on waiting.
         Files that were given up earlier get a fresh budget; quarantined and damaged ones are left to `repair`.
 
         Raises:
+            ConfigFault: there is no such view.
             StorageFault: the disk is full or refuses; what was begun is kept.
             UnreachableFault: no channel reaches the archive.
         """
+        recipe = self.settings.recipe(view) if view is not None else None
         crawled = await self._crawl_what_is_needed(ids)
         now = int(self.clock())
+        if recipe is not None:
+            return SyncReport(crawled, await self._transfer_view(ids, recipe, channel=channel, now=now))
+        for empiar_id in ids:
+            await self.catalogue.write(functools.partial(asking.ask_for_whole, empiar_id=empiar_id, now=now))
+        await self._ask_again(ids, [CopyState.PARKED])
+        return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def sync_as_before(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+        """What was asked for of these entries is here, verified and arranged: of some the whole, of others a view.
+
+        Raises: as `sync`.
+        """
+        crawled = await self._crawl_what_is_needed(ids)
         for empiar_id in ids:
             await self.catalogue.write(
-                functools.partial(transfer_store.want_entry, empiar_id=empiar_id, now=now)
+                functools.partial(
+                    asking.ask_as_before,
+                    empiar_id=empiar_id,
+                    settings=self.settings,
+                    now=int(self.clock()),
+                )
             )
         await self._ask_again(ids, [CopyState.PARKED])
         return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def _transfer_view(
+        self, ids: Sequence[int], recipe: ViewRecipe, *, channel: Channel | None, now: int
+    ) -> TransferReport:
+        needed: set[int] = set()
+        for empiar_id in ids:
+            needed |= await self.catalogue.write(
+                functools.partial(asking.ask_for_view, empiar_id=empiar_id, recipe=recipe, now=now)
+            )
+        await self._ask_again(ids, [CopyState.PARKED], only=needed)
+        return await self._transfer(ids, channel=channel, view=recipe, only=needed)
 
     async def repair(self, ids: Sequence[int] | None, *, channel: Channel | None = None) -> SyncReport:
         """What was found damaged, missing, quarantined or given up is fetched again.
@@ -320,13 +355,25 @@ class Mirror:
         await self._ask_again(ids, [CopyState.DAMAGED, CopyState.QUARANTINED, CopyState.PARKED])
         return SyncReport(None, await self._transfer(ids, channel=channel))
 
-    async def _ask_again(self, ids: Sequence[int], states: Sequence[CopyState]) -> None:
+    async def _ask_again(
+        self, ids: Sequence[int], states: Sequence[CopyState], *, only: Collection[int] | None = None
+    ) -> None:
         now = int(self.clock())
         await self.catalogue.write(
-            functools.partial(transfer_store.retry_failed, empiar_ids=ids, now=now, states=states)
+            functools.partial(
+                transfer_store.retry_failed, empiar_ids=ids, now=now, states=states, file_ids=only
+            )
         )
 
-    async def _transfer(self, ids: Sequence[int], *, channel: Channel | None) -> TransferReport:
+    async def _transfer(
+        self,
+        ids: Sequence[int],
+        *,
+        channel: Channel | None,
+        view: ViewRecipe | None = None,
+        only: Collection[int] | None = None,
+    ) -> TransferReport:
+        """What is wanted of these entries came; with `view`, only what it needs, the files `only`."""
         here_before, _ = await self.catalogue.read(functools.partial(_here_counts, ids=ids))
         tally = _Tally(self.observer)
         async with AsyncExitStack() as stack:
@@ -336,11 +383,14 @@ class Mirror:
             self._stops.append(engine.stop)
             try:
                 if not self._stopped:
-                    await engine.run(ids)
+                    await engine.run(
+                        ids,
+                        least_priority=transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY,
+                    )
             finally:
                 self._stops.remove(engine.stop)
-        making, arranged = await self._finish_entries(ids)
-        failed = await self.catalogue.read(functools.partial(_failed, ids=ids))
+        making, arranged = await self._finish_entries(ids, view)
+        failed = await self.catalogue.read(functools.partial(_failed, ids=ids, only=only))
         return TransferReport(
             arrived=tally.arrived,
             bytes_moved=tally.bytes_moved,
@@ -406,20 +456,26 @@ class Mirror:
             clock=self.clock,
         )
 
-    async def _finish_entries(self, ids: Sequence[int]) -> tuple[MakeReport, dict[str, int]]:
-        """Roles, contradictions, manifests, derived files and layouts follow what is here, unless the mirror is stopped before."""
+    async def _finish_entries(
+        self, ids: Sequence[int], view: ViewRecipe | None
+    ) -> tuple[MakeReport, dict[str, int]]:
+        """Roles, contradictions, derived files, manifests and layouts follow what is here, unless the mirror is stopped before.
+
+        Layouts are those that are built by themselves, and `view`.
+        """
         if self._stopped:
             return MakeReport(), {}
         for empiar_id in ids:
             await in_thread(self._threads, self._renew_roles, empiar_id)
             await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
-        await self._write_all_manifests(ids)
+        recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []))))
         making = await self.make(ids)
+        await self._write_all_manifests(ids)
         arranged: dict[str, int] = {}
         for empiar_id in () if self._stopped else ids:
-            for view in self.settings.arrange.views:
-                report = await in_thread(self._threads, self._arrange, empiar_id, view, rebuild=False)
-                arranged[view] = arranged.get(view, 0) + report.linked + report.kept
+            for recipe in recipes:
+                report = await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=False)
+                arranged[recipe.name] = arranged.get(recipe.name, 0) + report.linked + report.kept
         return making, arranged
 
     async def _write_all_manifests(self, ids: Sequence[int]) -> None:
@@ -484,40 +540,34 @@ class Mirror:
         """The standard layouts of these entries (all that have files here, if None) follow the catalogue, and its roles the configuration.
 
         Raises:
-            ConfigFault: no such view is declared.
+            ConfigFault: there is no such view.
         """
-        views = self.settings.arrange.views if view is None else (view,)
-        unknown = sorted(set(views) - set(self.settings.arrange.views))
-        if unknown:
-            raise ConfigFault(
-                f"there is no view {unknown[0]!r}",
-                hint=f"Declared in arrange.views: {', '.join(self.settings.arrange.views)}.",
-            )
+        recipes = self.settings.recipes if view is None else (self.settings.recipe(view),)
         reports: dict[int, dict[str, ArrangeReport]] = {}
         for empiar_id in await self._ids(ids):
             if self._stopped:
                 break
             await in_thread(self._threads, self._renew_roles, empiar_id)
             reports[empiar_id] = {
-                name: await in_thread(self._threads, self._arrange, empiar_id, name, rebuild=rebuild)
-                for name in views
+                recipe.name: await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=rebuild)
+                for recipe in recipes
             }
         return reports
 
-    def _arrange(self, empiar_id: int, view: str, *, rebuild: bool) -> ArrangeReport:
+    def _arrange(self, empiar_id: int, recipe: ViewRecipe, *, rebuild: bool) -> ArrangeReport:
         """The layout and then its documents follow the catalogue."""
         with self.catalogue.reader() as conn:
-            files = laid_files(conn, empiar_id)
+            plan = read_plan(conn, empiar_id, recipe)
         report = arrange_entry(
             self.folders.root,
             empiar_id,
-            view=view,
-            plan=plan_layout(files),
-            mode=self.settings.arrange.link,
+            view=recipe.name,
+            plan=plan,
+            mode=recipe.link or self.settings.arrange.link,
             rebuild=rebuild,
         )
         with self.catalogue.reader() as conn:
-            notes = write_view_documents(conn, self.folders.root, empiar_id, view=view)
+            notes = write_view_documents(conn, self.folders.root, empiar_id, view=recipe.name)
         remove_stale_documents(self.folders.root, empiar_id)
         return replace(report, notes=report.notes + notes)
 
@@ -593,17 +643,20 @@ def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tupl
     return row[0], row[1]
 
 
-def _failed(conn: sqlite3.Connection, *, ids: Sequence[int]) -> list[FailedFile]:
+def _failed(
+    conn: sqlite3.Connection, *, ids: Sequence[int], only: Collection[int] | None
+) -> list[FailedFile]:
     """Copies that are not here after all, with the reason; those that the archive no longer lists are no failure of ours."""
     failed = []
     for empiar_id in ids:
         rows = conn.execute(
-            "SELECT path, state, error FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
+            "SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
             "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
             (empiar_id,),
         )
         failed += [
             FailedFile(f"{empiar_id}/{path}", CopyState(state), error or "not tried yet")
-            for path, state, error in rows
+            for path, state, error, file_id in rows
+            if only is None or file_id in only
         ]
     return failed

@@ -1,8 +1,8 @@
-"""Standard layouts on disk: ``datasets/<view>/<id>`` made of links to ``archive/<id>``.
+"""Standard layouts on disk: ``datasets/<view>/<id>`` made of links to ``archive/<id>`` and ``derived/<id>``.
 
 A reader sees the old layout of an entry or the new one, never half of one: the new one is built in a folder whose
 name begins with a dot, made durable, and swapped in. ``mapping.tsv`` at its top, beside and not inside the
-folders that programs glob, says of every link which file of EMPIAR it is. It is written before the first link
+folders that programs glob, says of every link which file of EMPIAR, or which derived file, it is. It is written before the first link
 and swapped in with them, so it also tells our links from files that people put there: those move on
 into the new layout, and are never deleted.
 """
@@ -10,29 +10,40 @@ into the new layout, and are never deleted.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrive import sync_folder
-from empiar_mirror.layout import FOLDERS, LaidFile, LayoutPlan, Place
-from empiar_mirror.linking import LinkMode, exchange, link
+from empiar_mirror.derived_layout import plan_view
+from empiar_mirror.layout import LayoutPlan, Origin, Place, Rule
+from empiar_mirror.linking import LinkMode, exchange, link_all
+from empiar_mirror.listing_reads import laid_files
 from empiar_mirror.staging import storage_fault
 from empiar_schema.faults import StorageFault
+from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.paths import RemotePath, bytes_from_text, checked_name
-from empiar_schema.states import HERE, Role
+from empiar_schema.product_reads import products_of, roles_worked_on
+from empiar_schema.products import Product
+from empiar_schema.states import Role
 
 MAPPING: Final = "mapping.tsv"
 #: Where a file that somebody put into a layout goes if a link takes its name.
 DISPLACED: Final = "displaced"
 
-_COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule")
+_COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", "chosen", "maker")
+#: Folders below `root` that layouts link to.
+SOURCES: Final = {Origin.DEPOSITED: "archive", Origin.DERIVED: "derived"}
+#: So many files without a place are named for each reason; the rest is counted.
+NAMED: Final = 3
+#: A path of which no component can be ``.``, ``..``, empty, or become one when its escapes are resolved.
+_PLAIN = re.compile(r"(?!\.\.?(?:/|\Z))[^/%\x00]+(?:/(?!\.\.?(?:/|\Z))[^/%\x00]+)*")
 _LEFTOVER = re.compile(r"\.([1-9][0-9]*)\.(?:new|old)")
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -44,21 +55,21 @@ class ArrangeReport:
     linked: int
     kept: int
     removed: int
-    #: Paths below the entry whose file is not where the catalogue says.
+    #: Paths below the entry, or below ``derived/<id>``, whose file is not where the catalogue says.
     missing: tuple[str, ...] = ()
-    #: Sentences about files without a place, and about names that some computers take for one.
+    #: Sentences about what the view lacks, files without a place, and names that some computers take for one.
     notes: tuple[str, ...] = ()
 
 
-def laid_files(conn: sqlite3.Connection, empiar_id: int) -> list[LaidFile]:
-    """The entry's files that are here and have a role in the layout."""
-    rows = conn.execute(
-        "SELECT c.file_id, c.path, f.role, c.sha256 FROM copies c JOIN files f ON f.file_id = c.file_id"
-        " WHERE c.empiar_id = ? AND c.state IN (SELECT value FROM json_each(?))"
-        " AND f.role IN (SELECT value FROM json_each(?))",
-        (empiar_id, json.dumps(sorted(HERE)), json.dumps(sorted(FOLDERS))),
+def read_plan(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe) -> LayoutPlan:
+    """The places of the view, from the catalogue alone."""
+    return plan_view(
+        laid_files(conn, empiar_id, recipe),
+        products_of(conn, empiar_id),
+        recipe,
+        empiar_id=empiar_id,
+        worked_on=roles_worked_on(conn, empiar_id, recipe.micrographs),
     )
-    return [LaidFile(file_id, path, Role(role), sha256) for file_id, path, role, sha256 in rows]
 
 
 def arrange_entry(
@@ -78,22 +89,21 @@ def arrange_entry(
     """
     folder = root / "datasets" / view
     target = folder / str(empiar_id)
-    archive = root / "archive" / str(empiar_id)
     try:
         _finish(folder, empiar_id)
         _refuse_in_the_way(target)
-        places, missing = _with_sources(archive, empiar_id, plan.places)
+        found, missing = _with_sources(root, empiar_id, plan)
         notes = tuple(_notes(plan))
-        if not rebuild and _stands(target, archive, places, mode):
-            return ArrangeReport(0, len(places), 0, missing, notes)
-        kept, removed = _compare(_read_mapping(target), places)
-        if places or removed:
+        if not rebuild and _stands(target, found, mode):
+            return ArrangeReport(0, len(found.places), 0, missing, notes)
+        kept, removed = _compare(_read_mapping(target), found.places)
+        if found.places or removed:
             fresh = folder / f".{empiar_id}.new"
-            _build(fresh, archive, places, mode)
+            _build(fresh, found, mode)
             _publish(fresh, target)
     except OSError as error:
         raise storage_fault(error, f"cannot arrange {target}") from error
-    return ArrangeReport(len(places) - kept, kept, removed, missing, notes)
+    return ArrangeReport(len(found.places) - kept, kept, removed, missing, notes)
 
 
 def clean_leftovers(root: Path) -> int:
@@ -116,8 +126,14 @@ def clean_leftovers(root: Path) -> int:
 
 
 def _notes(plan: LayoutPlan) -> Iterator[str]:
+    yield from plan.notes
+    reasons: dict[str, list[str]] = defaultdict(list)
     for file, reason in plan.unplaced:
-        yield f"{file.path} has no place: {reason}"
+        reasons[reason].append(file.path)
+    for reason, paths in reasons.items():
+        more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
+        verb = "has" if len(paths) == 1 else "have"
+        yield f"{', '.join(paths[:NAMED])}{more} {verb} no place: {reason}"
     for places in plan.alike:
         names = ", ".join(place.path for place in places)
         yield f"one name on file systems that ignore case or Unicode form: {names}"
@@ -131,33 +147,63 @@ def _refuse_in_the_way(target: Path) -> None:
 
 
 def _on_disk(stored: str) -> str:
+    if stored.isascii() and "%" not in stored:
+        return stored  # nearly all
     return os.fsdecode(bytes_from_text(stored))
 
 
-def _with_sources(
-    archive: Path, empiar_id: int, places: Iterable[Place]
-) -> tuple[list[Place], tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Places whose files are where the catalogue says, and the paths of these files."""
+
+    places: list[Place]
+    plan: LayoutPlan
+    #: Folder of the sources of each origin, with a slash at its end.
+    sources: Mapping[Origin, str]
+
+    def links(self) -> Iterator[tuple[str, str]]:
+        """Source, as an absolute path, and place, below the layout."""
+        archive, derived = self.sources[Origin.DEPOSITED], self.sources[Origin.DERIVED]
+        for place in self.places:
+            folder = derived if isinstance(place.file, Product) else archive
+            yield folder + _on_disk(place.file.path), _on_disk(place.path)
+
+
+def _with_sources(root: Path, empiar_id: int, plan: LayoutPlan) -> tuple[_Found, tuple[str, ...]]:
+    sources = {origin: f"{root / name / str(empiar_id)}/" for origin, name in SOURCES.items()}
+    archive, derived = sources[Origin.DEPOSITED], sources[Origin.DERIVED]
     found, missing = [], []
-    for place in places:
-        RemotePath.parse(empiar_id, place.file.path)
-        checked_name(bytes_from_text(place.name))
+    for place in plan.places:
+        path = place.file.path
+        if not (_PLAIN.fullmatch(path) and _PLAIN.fullmatch(place.name)):
+            RemotePath.parse(empiar_id, path)
+            checked_name(bytes_from_text(place.name))
         try:
-            regular = stat.S_ISREG((archive / _on_disk(place.file.path)).lstat().st_mode)
+            folder = derived if isinstance(place.file, Product) else archive
+            regular = stat.S_ISREG(os.lstat(folder + _on_disk(path)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             regular = False
         if regular:
             found.append(place)
         else:
-            missing.append(place.file.path)
-    return found, tuple(missing)
+            missing.append(path)
+    return _Found(found, plan, sources), tuple(missing)
 
 
-def _mapping_lines(places: Iterable[Place]) -> Iterator[str]:
+def _mapping_lines(found: _Found) -> Iterator[str]:
     # Stored texts hold no tab and no line end, so nothing needs quoting.
     yield "\t".join(_COLUMNS) + "\n"
-    for place in places:
+    for place in found.places:
         file = place.file
-        values = (place.path, file.path, file.role, "deposited", place.stem, file.sha256 or "", place.rule)
+        if isinstance(file, Product):
+            role, maker, chosen = file.kind, file.maker, "with its micrograph"
+            if place.rule is Rule.ENTRY:
+                chosen = "of the entry"
+        else:
+            role, maker = file.role, ""
+            chosen = found.plan.gain_choice if file.role is Role.GAIN else found.plan.image_choice
+        sha256 = file.sha256.hex() if file.sha256 else ""
+        values = (place.path, file.path, role, place.origin, place.stem, sha256, place.rule, chosen, maker)
         yield "\t".join(values) + "\n"
 
 
@@ -174,52 +220,50 @@ def _read_mapping(view: Path) -> dict[str, str]:
 def _compare(before: dict[str, str], places: Iterable[Place]) -> tuple[int, int]:
     """How many places stay what they are, and how many are gone; `before` is used up."""
     kept = 0
-    for place in places:
+    for place in places if before else ():
         kept += before.pop(place.path, None) == place.file.path
     return kept, len(before)
 
 
-def _stands(target: Path, archive: Path, places: Sequence[Place], mode: LinkMode) -> bool:
+def _stands(target: Path, found: _Found, mode: LinkMode) -> bool:
     """Whether the layout at `target` is this one already, link by link."""
     try:
         with (target / MAPPING).open(encoding="utf-8", errors="surrogateescape", newline="\n") as stands:
-            for line in _mapping_lines(places):
+            for line in _mapping_lines(found):
                 if stands.readline() != line:
                     return False
             if stands.readline():
                 return False
-        return all(
-            _shows(target / _on_disk(place.path), archive / _on_disk(place.file.path), mode)
-            for place in places
-        )
+        return all(_shows(f"{target}/{place}", source, mode) for source, place in found.links())
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _shows(place: Path, source: Path, mode: LinkMode) -> bool:
-    ours, original = place.lstat(), source.lstat()
+def _shows(place: str, source: str, mode: LinkMode) -> bool:
+    ours, original = os.lstat(place), os.lstat(source)
     if stat.S_ISLNK(ours.st_mode):
-        return mode in ("auto", "symlink") and str(place.readlink()) == os.path.relpath(source, place.parent)
+        relative = os.path.relpath(source, os.path.dirname(place))  # noqa: PTH120 - a Path costs more than the rest
+        return mode in ("auto", "symlink") and os.readlink(place) == relative  # noqa: PTH115 - the same
     if (ours.st_dev, ours.st_ino) == (original.st_dev, original.st_ino):
         return mode in ("auto", "hardlink")
     same = (ours.st_size, ours.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
     return same and mode in ("auto", "reflink", "copy")
 
 
-def _build(fresh: Path, archive: Path, places: Sequence[Place], mode: LinkMode) -> None:
+def _build(fresh: Path, found: _Found, mode: LinkMode) -> None:
     fresh.mkdir(parents=True)
     with (fresh / MAPPING).open("x", encoding="utf-8", newline="\n") as mapping:
-        mapping.writelines(_mapping_lines(places))
+        mapping.writelines(_mapping_lines(found))
         mapping.flush()
         os.fsync(mapping.fileno())
     sync_folder(fresh)
-    folders = {place.folder for place in places}
-    for name in sorted(folders):
-        (fresh / name).mkdir()
-    for place in places:
-        link(archive / _on_disk(place.file.path), fresh / _on_disk(place.path), mode)
-    for name in sorted(folders):
-        sync_folder(fresh / name)
+    leaves = {fresh / folder for folder in {place.folder for place in found.places}}
+    folders = leaves | {above for leaf in leaves for above in leaf.parents if fresh in above.parents}
+    for folder in sorted(folders):
+        folder.mkdir()
+    link_all(((source, f"{fresh}/{place}") for source, place in found.links()), mode)
+    for folder in sorted(folders):
+        sync_folder(folder)
     sync_folder(fresh)
 
 

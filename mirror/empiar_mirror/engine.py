@@ -94,6 +94,7 @@ class Engine:
         self._active: dict[int, ActiveFile] = {}
         self._down: set[Channel] = set()
         self._fed = False
+        self._least_priority = transfer_store.ANY_PRIORITY
         self._changed = asyncio.Event()
         self._ending: EmpiarMirrorError | None = None
         #: Why nothing more is begun; the run ends with it when what fitted is done.
@@ -102,13 +103,16 @@ class Engine:
         self._fetching: set[asyncio.Task[None]] = set()
         self._completing: set[asyncio.Task[None]] = set()
 
-    async def run(self, empiar_ids: Sequence[int] | None) -> None:
-        """Every wanted file of these entries (all, if None) has arrived, is parked or quarantined; or `stop` was called.
+    async def run(
+        self, empiar_ids: Sequence[int] | None, *, least_priority: int = transfer_store.ANY_PRIORITY
+    ) -> None:
+        """Every file of these entries (all, if None) that is wanted with this priority or a higher one has arrived, is parked or quarantined; or `stop` was called.
 
         Raises:
             StorageFault: the disk is full or refuses; what was begun is kept.
             UnreachableFault: no channel reaches the archive.
         """
+        self._least_priority = least_priority
         workers = [asyncio.create_task(self._feed(empiar_ids))]
         workers += [asyncio.create_task(self._lane()) for _ in range(self._settings.connections)]
         try:
@@ -174,7 +178,11 @@ class Engine:
                 self._end(self._full)
                 break
             due = await self._catalogue.read(
-                functools.partial(transfer_store.next_not_before, empiar_ids=empiar_ids)
+                functools.partial(
+                    transfer_store.next_not_before,
+                    empiar_ids=empiar_ids,
+                    least_priority=self._least_priority,
+                )
             )
             if due is None:
                 break
@@ -190,6 +198,7 @@ class Engine:
                 limit_files=CLAIM_FILES,
                 limit_bytes=CLAIM_BYTES,
                 empiar_ids=empiar_ids,
+                least_priority=self._least_priority,
             ),
             durable=False,  # a claim that a power cut undoes was never made
         )

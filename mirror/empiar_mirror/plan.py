@@ -57,6 +57,8 @@ class EntryNeed:
     files_failed: int
     #: What a probe says of the biggest families of its files; none before one was made.
     families: tuple[ProbedFamily, ...] = ()
+    #: What of the entry the view takes, in words; None where the whole entry was meant.
+    selected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

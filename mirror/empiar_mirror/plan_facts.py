@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def unknown_entries(connection: sqlite3.Connection, ids: Sequence[int]) -> list[
     ]
 
 
-def entry_need(connection: sqlite3.Connection, empiar_id: int) -> EntryNeed:
-    """What a sync of this entry would have to move; reads the entry's files once."""
+def entry_need(
+    connection: sqlite3.Connection, empiar_id: int, only: Collection[int] | None = None
+) -> EntryNeed:
+    """What a sync of this entry, or of the files `only` of it, would have to move; reads the entry's files once."""
     # The table `copy` by its key, not the view: joined to another view, SQLite would build all of it first.
     sql = f"""
         SELECT count(*) FILTER (WHERE to_move),
@@ -58,9 +61,10 @@ def entry_need(connection: sqlite3.Connection, empiar_id: int) -> EntryNeed:
                    coalesce(c.state IN ({_FAILED}), 0) AS failed,
                    f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}), 1) AS to_move
             FROM files f LEFT JOIN copy c ON c.file_id = f.file_id
-            WHERE f.empiar_id = ?
+            WHERE f.empiar_id = :entry AND (:only IS NULL OR f.file_id IN (SELECT value FROM json_each(:only)))
         )"""  # noqa: S608 - the states are our own numbers
-    row = connection.execute(sql, (empiar_id,)).fetchone()
+    named = None if only is None else json.dumps(sorted(only))
+    row = connection.execute(sql, {"entry": empiar_id, "only": named}).fetchone()
     return replace(EntryNeed(empiar_id, *row), families=tuple(probed_families(connection, empiar_id)))
 
 

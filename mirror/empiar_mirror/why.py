@@ -68,9 +68,13 @@ def why_entry(connection: sqlite3.Connection, empiar_id: int, *, worker: str | N
         )
         return [*reasons, Reason(empiar_id, None, "unwanted", sentence)]
     if progress["here_files"] == progress["wanted_files"]:
-        sentence = (
-            f"{name} is here: all {progress['here_files']:,} files, {format_bytes(progress['here_bytes'])}"
-        )
+        size = format_bytes(progress["here_bytes"])
+        sentence = f"{name} is here: all {progress['here_files']:,} files, {size}"
+        if (others := (entry["file_count"] or 0) - progress["here_files"]) > 0:
+            sentence = (
+                f"what was asked for of {name} is here: {progress['here_files']:,} files, {size}; {others:,} others are"
+                f" listed, but nobody asked for them: `empiar-mirror sync {empiar_id}` fetches the entry"
+            )
         complete = Reason(empiar_id, None, "complete", sentence)
         return [*reasons, complete, *_making(connection, empiar_id)]
     sentence = (

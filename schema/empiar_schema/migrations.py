@@ -343,6 +343,13 @@ _CONTENT = (
         UNIQUE (empiar_id, source, kind)
     ) STRICT
     """,
+    # What was asked for of an entry by name: the whole ('' as view), or what a layout view needs of it.
+    """
+    CREATE TABLE wish (
+        empiar_id INTEGER NOT NULL, view TEXT NOT NULL, asked_at INTEGER NOT NULL,
+        PRIMARY KEY (empiar_id, view)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 #: Name and statements of every step, in order.

@@ -13,13 +13,18 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
+from empiar_schema.layout_views import PRESETS, ViewRecipe, unknown_view
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
+from empiar_schema.view_settings import ViewSettings
 
 
 def _base_url(url: str, *schemes: str) -> str:
@@ -170,7 +175,7 @@ class ArrangeSettings(Table):
     """The standard layouts."""
 
     views: Annotated[tuple[FolderName, ...], AfterValidator(each_once)] = ("cryoppp",)
-    """Layout views that are built."""
+    """Layout views that are built: presets (cryoppp, refined, labelled, small, trial, lite, relion) and those declared as [view.NAME]."""
     link: Literal["auto", "hardlink", "reflink", "symlink", "copy"] = "auto"
     """How a layout refers to the archive's files; auto takes the first that the file system can do."""
 
@@ -210,6 +215,8 @@ class Settings(Table):
     making: MakingSettings = MakingSettings()
     hook: dict[FolderName, HookSettings] = Field(default={})
     """External programs that run on arrived files, by name; see docs/hooks.md."""
+    view: dict[FolderName, ViewSettings] = Field(default={})
+    """Layout views of your own, by name; see docs/layouts.md."""
 
     @model_validator(mode="after")
     def _sources_end(self) -> Self:
@@ -225,3 +232,35 @@ class Settings(Table):
                 seen.add(at)
                 at = self.hook[at].source
         return self
+
+    @model_validator(mode="after")
+    def _views_are_known(self) -> Self:
+        wrong = [name for name in self.arrange.views if not self.has_view(name)]
+        if wrong:
+            error = PydanticCustomError("unknown_view", "{text}", {"text": unknown_view(wrong[0], self.view)})
+            place = InitErrorDetails(type=error, loc=("arrange", "views"), input=self.arrange.views)
+            raise ValidationError.from_exception_data("Settings", [place])
+        return self
+
+    def has_view(self, view: str) -> bool:
+        """Whether there is a layout view of this name: a preset or a declared one."""
+        return view in self.view or view in PRESETS
+
+    def recipe(self, view: str) -> ViewRecipe:
+        """The layout view of this name: a preset or a declared one, whether or not `arrange.views` names it.
+
+        Raises:
+            ConfigFault: there is none.
+        """
+        if view in self.view:
+            return self.view[view].recipe(view)
+        if view in PRESETS:
+            return PRESETS[view]
+        raise ConfigFault(
+            unknown_view(view, self.view), hint=f"Declare it in the configuration: [view.{view}]"
+        )
+
+    @property
+    def recipes(self) -> tuple[ViewRecipe, ...]:
+        """The views that are built by themselves: those of `arrange.views`."""
+        return tuple(self.recipe(name) for name in self.arrange.views)

@@ -8,8 +8,9 @@ Every change of state goes through `empiar_schema.states.TRANSITIONS`; a forbidd
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from empiar_schema.arrival_store import (
@@ -40,6 +41,7 @@ from empiar_schema.files import Validators
 from empiar_schema.states import FAILED, Channel, CopyState
 
 __all__ = [
+    "ANY_PRIORITY",
     "GONE",
     "Arrival",
     "Attempt",
@@ -70,6 +72,9 @@ __all__ = [
     "want_entry",
     "want_files",
 ]
+
+#: Below every priority.
+ANY_PRIORITY: Final = -(2**63)
 
 _S = CopyState
 _WANTED: Final = STATE_CODES[_S.WANTED]
@@ -111,11 +116,16 @@ def want_files(conn: sqlite3.Connection, file_ids: Iterable[int], *, now: int, p
 
 
 def retry_failed(
-    conn: sqlite3.Connection, empiar_ids: Sequence[int] | None, *, now: int, states: Sequence[CopyState]
+    conn: sqlite3.Connection,
+    empiar_ids: Sequence[int] | None,
+    *,
+    now: int,
+    states: Sequence[CopyState],
+    file_ids: Collection[int] | None = None,
 ) -> int:
     """Copies in these states (parked, quarantined, damaged) are wanted again with a fresh budget; returns how many.
 
-    Copies whose files the archive no longer lists stay as they are: there is nothing to fetch.
+    With `file_ids`, only theirs. Copies whose files the archive no longer lists stay as they are: there is nothing to fetch.
 
     Raises:
         CatalogueFault: a state that is none of the three.
@@ -123,20 +133,23 @@ def retry_failed(
     if wrong := set(states) - FAILED:
         raise CatalogueFault(f"copies that are {', '.join(sorted(wrong))} have not failed")
     entries = _entries_with(conn, states) if empiar_ids is None else sorted(set(empiar_ids))
+    only = None if file_ids is None else json.dumps(sorted(file_ids))
     renewed = 0
     for empiar_id in entries:
         chosen = (
-            f"empiar_id = ? AND state >= 4 AND state IN ({state_list(states)}) AND file_id NOT IN"
+            f"empiar_id = :entry AND state >= 4 AND state IN ({state_list(states)}) AND file_id NOT IN"
             " (SELECT file_id FROM file_absence WHERE empiar_id = copy.empiar_id AND gone_at IS NOT NULL)"
+            " AND (:files IS NULL OR file_id IN (SELECT value FROM json_each(:files)))"
         )
+        named = {"entry": empiar_id, "now": now, "files": only}
         conn.execute(
-            f"DELETE FROM part_block WHERE file_id IN (SELECT file_id FROM copy WHERE {chosen})", (empiar_id,)
+            f"DELETE FROM part_block WHERE file_id IN (SELECT file_id FROM copy WHERE {chosen})", named
         )
         renewed += conn.execute(
             f"UPDATE copy SET state = {_WANTED}, fruitless = 0, bytes_credited = 0, bytes_here = 0, not_before = 0,"
-            " error = NULL, v_size = NULL, v_modified_at = NULL, v_etag = NULL, wanted_at = ?2"
-            f" WHERE {chosen.replace('?', '?1')}",
-            (empiar_id, now),
+            " error = NULL, v_size = NULL, v_modified_at = NULL, v_etag = NULL, wanted_at = :now"
+            f" WHERE {chosen}",
+            named,
         ).rowcount
     return renewed
 
@@ -191,14 +204,16 @@ def claim(
     limit_files: int,
     limit_bytes: int,
     empiar_ids: Sequence[int] | None = None,
+    least_priority: int = ANY_PRIORITY,
 ) -> list[Work]:
     """Up to so many files and bytes (at least one file) go from wanted or partial to claimed, by priority, then entry, then path order, those whose `not_before` has passed.
 
-    Bytes already kept do not count. Path order is that of the entry's first listing; files listed later follow.
+    Bytes already kept do not count. Copies below `least_priority` wait. Path order is that of the entry's first listing; files listed later follow.
     """
     chosen: list[int] = []
     room = limit_bytes
-    for file_id, missing_bytes in _claimable(conn, empiar_ids, now=now, limit=limit_files):
+    claimable = _claimable(conn, empiar_ids, now=now, limit=limit_files, least_priority=least_priority)
+    for file_id, missing_bytes in claimable:
         if chosen and missing_bytes > room:
             break
         chosen.append(file_id)
@@ -210,7 +225,12 @@ def claim(
 
 
 def _claimable(
-    conn: sqlite3.Connection, empiar_ids: Sequence[int] | None, *, now: int, limit: int
+    conn: sqlite3.Connection,
+    empiar_ids: Sequence[int] | None,
+    *,
+    now: int,
+    limit: int,
+    least_priority: int,
 ) -> Iterator[tuple[int, int]]:
     """File and missing bytes of what may be claimed, in order."""
     query = (
@@ -218,12 +238,14 @@ def _claimable(
         " WHERE state <= 1 AND not_before <= ? {} LIMIT ?"
     )
     if empiar_ids is None:
-        order = "ORDER BY priority DESC, empiar_id, file_id"
-        yield from conn.execute(query.format(order), (now, limit)).fetchall()
+        order = "AND priority >= ? ORDER BY priority DESC, empiar_id, file_id"
+        yield from conn.execute(query.format(order), (now, least_priority, limit)).fetchall()
         return
     entries = sorted(set(empiar_ids) & set(_entries_with(conn, (_S.WANTED, _S.PARTIAL))))
     condition = "AND priority = ? AND empiar_id = ? ORDER BY file_id"
     for priority in _priorities(conn):
+        if priority < least_priority:
+            return
         for empiar_id in entries:
             found = conn.execute(query.format(condition), (now, priority, empiar_id, limit)).fetchall()
             yield from found
@@ -241,13 +263,15 @@ def _priorities(conn: sqlite3.Connection) -> Iterator[int]:
         (priority,) = conn.execute(f"{query} AND priority < ?", (priority,)).fetchone()
 
 
-def next_not_before(conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None) -> int | None:
-    """When the earliest claimable copy may be tried; None if there is none."""
+def next_not_before(
+    conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None, least_priority: int = ANY_PRIORITY
+) -> int | None:
+    """When the earliest claimable copy may be tried; None if there is none. Copies below `least_priority` do not count."""
     entries = _entries_with(conn, (_S.WANTED, _S.PARTIAL))
     if empiar_ids is not None:
         entries = sorted(set(entries) & set(empiar_ids))
-    query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ?"
-    times = (conn.execute(query, (empiar_id,)).fetchone()[0] for empiar_id in entries)
+    query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ? AND priority >= ?"
+    times = (conn.execute(query, (empiar_id, least_priority)).fetchone()[0] for empiar_id in entries)
     return min((when for when in times if when is not None), default=None)
 
 

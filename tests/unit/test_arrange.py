@@ -11,15 +11,19 @@ from pathlib import Path
 import pytest
 
 from empiar_mirror import arrange
-from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_leftovers, laid_files
+from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_leftovers
+from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, plan_layout
 from empiar_mirror.linking import LinkMode, exchange, link
+from empiar_mirror.listing_reads import laid_files
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_roles
 from empiar_schema.faults import HostileName, StorageFault
 from empiar_schema.files import ListedFile
+from empiar_schema.layout_views import PRESETS
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.paths import bytes_from_text
+from empiar_schema.products import Kind, Product
 from empiar_schema.states import Channel, Role
 from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
 
@@ -40,7 +44,7 @@ class Mirror:
         source = self.source(path)
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(path.encode())
-        self.files.append(LaidFile(len(self.files) + 1, path, role, f"{len(self.files):064x}"))
+        self.files.append(LaidFile.of(len(self.files) + 1, path, role, len(self.files).to_bytes(32, "big")))
 
     def source(self, path: str) -> Path:
         return self.root / "archive/10028" / os.fsdecode(bytes_from_text(path))
@@ -51,6 +55,10 @@ class Mirror:
 
     def arrange(self, mode: LinkMode = "auto", *, rebuild: bool = False) -> ArrangeReport:
         return arrange_entry(self.root, 10028, view="cryoppp", plan=self.plan, mode=mode, rebuild=rebuild)
+
+    def build(self, fresh: Path, mode: LinkMode) -> None:
+        found, _missing = arrange._with_sources(self.root, 10028, self.plan)
+        arrange._build(fresh, found, mode)
 
     def shown(self) -> dict[str, bytes]:
         return {
@@ -144,6 +152,8 @@ def test_the_mapping_tells_where_each_link_comes_from(mirror: Mirror) -> None:
         "stem": "p1__061",
         "sha256": "0" * 64,
         "rule": "folder prefix",
+        "chosen": "all",
+        "maker": "",
     } in rows
 
 
@@ -164,7 +174,7 @@ def test_an_entry_without_images_gets_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["../10017/a.mrc", "data/../../x.mrc", "data/%00.mrc", "/etc/passwd"])
 def test_a_path_that_would_leave_the_entry_is_refused(mirror: Mirror, path: str) -> None:
-    mirror.files.append(LaidFile(9, path, Role.MICROGRAPH))
+    mirror.files.append(LaidFile.of(9, path, Role.MICROGRAPH))
     with pytest.raises(HostileName):
         mirror.arrange()
     assert not mirror.folder.exists()
@@ -220,7 +230,7 @@ def test_a_file_system_without_exchange_is_served_by_two_renames(mirror: Mirror)
     mirror.arrange()
     mirror.add("data/p3/new.mrc")
     fresh = mirror.folder.parent / ".10028.new"
-    arrange._build(fresh, mirror.root / "archive/10028", mirror.plan.places, "auto")
+    mirror.build(fresh, "auto")
     arrange._publish(fresh, mirror.folder, swap=refuse)
     mirror.assert_shows_plan()
 
@@ -233,7 +243,7 @@ def test_a_crash_at_any_moment_is_mended_at_the_next_start(mirror: Mirror, momen
     (mirror.folder / "notes.txt").write_text("mine")
     mirror.add("data/p3/new.mrc")
     fresh, old = (mirror.folder.parent / f".10028.{end}" for end in ("new", "old"))
-    arrange._build(fresh, mirror.root / "archive/10028", mirror.plan.places, "auto")
+    mirror.build(fresh, "auto")
     if moment == "half built":
         (fresh / "micrographs/new.mrc").unlink()
     if moment in ("exchanged", "half removed"):
@@ -256,7 +266,7 @@ def test_a_crash_at_any_moment_is_mended_at_the_next_start(mirror: Mirror, momen
 
 def test_the_first_layout_cut_off_by_a_crash_leaves_nothing(mirror: Mirror) -> None:
     fresh = mirror.folder.parent / ".10028.new"
-    arrange._build(fresh, mirror.root / "archive/10028", mirror.plan.places, "symlink")
+    mirror.build(fresh, "symlink")
     assert clean_leftovers(mirror.root) == 1
     assert not list(mirror.folder.parent.iterdir())
     assert mirror.source("data/p1/061.mrc").is_file()
@@ -268,7 +278,11 @@ def test_places_that_look_alike_and_files_without_a_place_are_noted(tmp_path: Pa
     )
     report = mirror.arrange()
     assert report.linked == 2
-    assert len(report.notes) == 3
+    assert len(report.notes) == 2
+    assert "2/nnn" in report.notes[0]
+    assert report.notes[0].endswith(
+        "have no place: its name in the layout would have 303 bytes, 255 are possible"
+    )
     assert any("micrographs/A.mrc, micrographs/a.mrc" in note for note in report.notes)
 
 
@@ -316,7 +330,7 @@ def test_a_copy_has_the_time_of_its_source(tmp_path: Path) -> None:
     assert (tmp_path / "b").stat().st_mtime_ns == source.stat().st_mtime_ns
 
 
-def test_only_files_that_are_here_and_have_a_role_are_laid_out(tmp_path: Path) -> None:
+def test_files_that_have_a_role_in_the_layout_are_read_with_whether_they_are_here(tmp_path: Path) -> None:
     names = ("a.mrc", "b.mrc", "gain.mrc", "notes.txt")
     with Catalogue.open(tmp_path / "empiar.db", create=True) as catalogue:
 
@@ -344,8 +358,109 @@ def test_only_files_that_are_here_and_have_a_role_are_laid_out(tmp_path: Path) -
         ]
         catalogue.write_now(lambda conn: record_arrivals(conn, arrivals, now=5))
         with catalogue.reader() as conn:
-            found = laid_files(conn, 10028)
-    assert sorted((file.path, file.role, file.sha256) for file in found) == [
-        ("data/a.mrc", Role.MICROGRAPH, "ab" * 32),
-        ("data/gain.mrc", Role.GAIN, "ab" * 32),
+            found = laid_files(conn, 10028, PRESETS["cryoppp"])
+    assert sorted((file.path, file.role, file.here, file.sha256) for file in found) == [
+        ("data/a.mrc", Role.MICROGRAPH, True, b"\xab" * 32),
+        ("data/b.mrc", Role.MICROGRAPH, False, None),
+        ("data/gain.mrc", Role.GAIN, True, b"\xab" * 32),
     ]
+
+
+def with_labels(mirror: Mirror) -> LayoutPlan:
+    """The plan of the mirror's files and coordinates of each, as ``derived/`` has them."""
+    products = []
+    for file in mirror.files:
+        path = f"labels/{file.file_id}.csv"
+        source = mirror.root / "derived/10028" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(f"X of {file.path}")
+        made = Product(
+            file.file_id, path, Kind.PARTICLE_COORDINATES, "labels", None, file.file_id, 9, b"\xcd" * 32
+        )
+        products.append(made)
+    return plan_view(mirror.files, products, PRESETS["cryoppp"], empiar_id=10028)
+
+
+def test_derived_files_are_laid_out_in_folders_of_folders_and_the_mapping_tells_their_origin(
+    mirror: Mirror,
+) -> None:
+    report = arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    assert (report.linked, report.missing, report.notes) == (8, (), ())
+    labels = mirror.folder / "ground_truth/particle_coordinates"
+    assert (labels / "p1__061.csv").read_text() == "X of data/p1/061.mrc"
+    lines = (mirror.folder / MAPPING).read_text().splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    assert {
+        "place": "ground_truth/particle_coordinates/p1__061.csv",
+        "path": "labels/1.csv",
+        "role": "particle_coordinates",
+        "origin": "derived",
+        "stem": "p1__061",
+        "sha256": "cd" * 32,
+        "rule": "micrograph's stem",
+        "chosen": "with its micrograph",
+        "maker": "labels",
+    } in rows
+
+
+def test_a_derived_file_that_was_made_anew_is_linked_anew(mirror: Mirror) -> None:
+    plan = with_labels(mirror)
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    source = mirror.root / "derived/10028/labels/1.csv"
+    source.with_suffix(".new").write_text("better")
+    source.with_suffix(".new").replace(source)
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert (mirror.folder / "ground_truth/particle_coordinates/p1__061.csv").read_text() == "better"
+
+
+def test_the_same_layout_has_the_same_mapping_byte_for_byte_in_any_order(mirror: Mirror) -> None:
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    before = (mirror.folder / MAPPING).read_bytes()
+    mirror.files.reverse()
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror), rebuild=True)
+    assert (mirror.folder / MAPPING).read_bytes() == before
+
+
+def test_a_derived_file_that_is_gone_or_is_no_file_is_named_and_left_out(mirror: Mirror) -> None:
+    plan = with_labels(mirror)
+    derived = mirror.root / "derived/10028/labels"
+    (derived / "1.csv").unlink()
+    (derived / "2.csv").unlink()
+    (derived / "2.csv").symlink_to("/etc/passwd")
+    report = arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert (report.linked, report.missing) == (6, ("labels/1.csv", "labels/2.csv"))
+
+
+@pytest.mark.parametrize("path", ["../../archive/10028/data/p1/061.mrc", "/etc/passwd", "labels/%2E%2E/x"])
+def test_a_product_whose_path_leaves_its_folder_is_refused(mirror: Mirror, path: str) -> None:
+    product = Product(1, path, Kind.SELECTED_STAR, "labels", None, None, 9, bytes(32))
+    plan = plan_view(mirror.files, [product], PRESETS["cryoppp"], empiar_id=10028)
+    with pytest.raises(HostileName):
+        arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan)
+    assert not mirror.folder.exists()
+
+
+def test_labels_that_somebody_wrote_give_way_to_made_ones_and_survive(mirror: Mirror) -> None:
+    mirror.arrange()
+    own = mirror.folder / "ground_truth/particle_coordinates/p1__061.csv"
+    own.parent.mkdir(parents=True)
+    own.write_text("by hand")
+    arrange_entry(mirror.root, 10028, view="cryoppp", plan=with_labels(mirror))
+    assert own.read_text() == "X of data/p1/061.mrc"
+    displaced = mirror.folder / "displaced/ground_truth/particle_coordinates/p1__061.csv"
+    assert displaced.read_text() == "by hand"
+    mirror.arrange()
+    assert displaced.read_text() == "by hand"
+    assert not own.exists()
+
+
+def test_many_files_without_a_place_are_counted_and_a_few_named(mirror: Mirror) -> None:
+    products = [
+        Product(n, f"labels/{n}.csv", Kind.PARTICLE_COORDINATES, "labels", f"stray{n}", None, 9, bytes(32))
+        for n in range(10)
+    ]
+    plan = plan_view(mirror.files, products, PRESETS["cryoppp"], empiar_id=10028)
+    [note] = arrange_entry(mirror.root, 10028, view="cryoppp", plan=plan).notes
+    assert note == (
+        "labels/0.csv, labels/1.csv, labels/2.csv and 7 more have no place: no micrograph of the entry has its stem"
+    )

@@ -9,7 +9,7 @@ from empiar_schema.states import Role
 
 
 def files(*paths: str, role: Role = Role.MICROGRAPH) -> list[LaidFile]:
-    return [LaidFile(number, path, role) for number, path in enumerate(paths, 1)]
+    return [LaidFile.of(number, path, role) for number, path in enumerate(paths, 1)]
 
 
 def places(plan: LayoutPlan) -> dict[str, str]:
@@ -92,13 +92,13 @@ def test_lengths_count_bytes_and_not_letters() -> None:
 
 def test_movies_and_micrographs_share_a_folder_and_gains_have_their_own() -> None:
     laid = [
-        LaidFile(1, "data/a.tif", Role.MOVIE),
-        LaidFile(2, "data/b.mrc", Role.MICROGRAPH),
-        LaidFile(3, "data/gain.mrc", Role.GAIN),
-        LaidFile(4, "data/x/a.tif", Role.GAIN),
-        LaidFile(5, "data/ts.st", Role.TILT_SERIES),
-        LaidFile(6, "data/p.mrcs", Role.PARTICLE_STACK),
-        LaidFile(7, "10017.xml", Role.METADATA),
+        LaidFile.of(1, "data/a.tif", Role.MOVIE),
+        LaidFile.of(2, "data/b.mrc", Role.MICROGRAPH),
+        LaidFile.of(3, "data/gain.mrc", Role.GAIN),
+        LaidFile.of(4, "data/x/a.tif", Role.GAIN),
+        LaidFile.of(5, "data/ts.st", Role.TILT_SERIES),
+        LaidFile.of(6, "data/p.mrcs", Role.PARTICLE_STACK),
+        LaidFile.of(7, "10017.xml", Role.METADATA),
     ]
     assert list(places(plan_layout(laid)).values()) == [
         "micrographs/a.tif",

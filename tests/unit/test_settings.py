@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from empiar_schema.configuration import (
     variable_of,
 )
 from empiar_schema.faults import ConfigFault
+from empiar_schema.layout_views import PRESETS
 from empiar_schema.settings import Settings
 from empiar_schema.settings_reference import commented_file, documented_keys
 from empiar_schema.states import Channel, Role
@@ -68,6 +70,7 @@ def test_environment_beats_file_key_by_key(tmp_path: Path) -> None:
         ("TRANSFER__CHANNELS", '["ftp"]', "transfer.channels", (Channel.FTP,)),
         ("DISK__HIGH_WATERMARK", "98%", "disk.high_watermark", 0.98),
         ("DISK__QUOTA", "500TB", "disk.quota", 500 * 10**12),
+        ("ARRANGE__VIEWS", "cryoppp,trial", "arrange.views", ("cryoppp", "trial")),
         ("SCRUB__HOURS", "22:00-06:00", "scrub.hours", "22:00-06:00"),
     ],
 )
@@ -101,6 +104,16 @@ def test_variables_are_read_as_the_key_wants_them(
         ('[disk]\nhigh_watermark = "x%"', "is not a share; write 0.95 or 95%"),
         ("[disk]\nhigh_watermark = 0.5", "[disk] low_watermark (0.9) must not be above high_watermark (0.5)"),
         ('[arrange]\nviews = ["../x"]', "because it names a folder"),
+        ('[arrange]\nviews = ["trail"]', "there is no view 'trail'; did you mean trial?"),
+        ('[arrange]\nviews = ["mien"]\n[view.mine]', "there is no view 'mien'; did you mean mine?"),
+        ("[view.mine]\nimges = 3", "unknown key view.mine.imges; did you mean view.mine.images?"),
+        ('[view.mine]\npreset = "labeled"', "view.mine.preset"),
+        ("[view.mine]\nimages = 0", "view.mine.images = 0: must be greater than 0"),
+        ("[view.mine]\nimages = true", "view.mine.images = true: must not be true or false"),
+        ("[view.mine]\njpeg_quality = 101", "view.mine.jpeg_quality = 101"),
+        ('[view."../x"]\nimages = 3', "because it names a folder"),
+        ("[view]\nimages = 3", "view.images is a table; write [view.images]"),
+        ("view = 3", "view"),
         ('[arrange]\nlink = "magic"', "must be 'auto', 'hardlink', 'reflink', 'symlink' or 'copy'"),
         ('[scrub]\nhours = "25:00-26:00"', "must be hours such as 22:00-06:00, or empty"),
     ],
@@ -180,6 +193,67 @@ def test_every_key_has_a_sentence_and_a_variable() -> None:
     assert variable_of("archive.api_url") == "EMPIAR_MIRROR_ARCHIVE__API_URL"
 
 
+def test_views_are_declared_in_tables_of_their_own_and_start_from_presets(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        """
+        [arrange]
+        views = ["cryoppp", "squares", "trial", "small"]
+        [view.squares]
+        preset = "labelled"
+        choose = "random"
+        seed = 7
+        stratify = true
+        [view.trial]
+        images = 15
+        """,
+    )
+    assert settings.recipes == (
+        PRESETS["cryoppp"],
+        replace(PRESETS["labelled"], name="squares", choose="random", seed=7, stratify=True),
+        replace(PRESETS["trial"], images=15),
+        PRESETS["small"],
+    )
+    assert settings.recipe("lite") == PRESETS["lite"]
+    with pytest.raises(ConfigFault, match="did you mean squares"):
+        settings.recipe("square")
+
+
+@pytest.mark.parametrize(
+    ("toml", "fetched"),
+    [
+        ("[view.mine]", True),
+        ('[view.mine]\npreset = "trial"', False),
+        ("[view.mine]\nimages = 10", False),
+        ('[view.mine]\nimages = 10\nstacks = "deposited"', True),
+        ('[view.mine]\nstacks = "extracted"', False),
+        ('[view.mine]\npreset = "relion"', True),
+    ],
+)
+def test_particle_stacks_are_fetched_for_whole_views_and_where_it_is_said(
+    tmp_path: Path, toml: str, fetched: bool
+) -> None:
+    assert read(tmp_path, toml).recipe("mine").fetch_stacks is fetched
+
+
+def test_keys_of_views_can_be_given_in_the_environment(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        "[view.my_own]\nimages = 3\nseed = 1\n",
+        VIEW__MY_OWN__IMAGES="5",
+        VIEW__A__B__STRATIFY="true",
+        ARRANGE__VIEWS="my_own,a__b",
+    )
+    assert (settings.recipes[0].images, settings.recipes[0].seed) == (5, 1)
+    assert settings.recipes[1].stratify
+    assert refusal(tmp_path, VIEW__MINE__IMGES="5") == (
+        f"{PREFIX}VIEW__MINE__IMGES in the environment means nothing; did you mean {PREFIX}VIEW__MINE__IMAGES?"
+    )
+    assert f"{PREFIX}VIEW__MINE__IMAGES: view.mine.images" in refusal(tmp_path, VIEW__MINE__IMAGES="few")
+    assert f"{PREFIX}ARRANGE__VIEWS: arrange.views" in refusal(tmp_path, ARRANGE__VIEWS="trail")
+    assert "means nothing" in refusal(tmp_path, VIEW__MINE="5")
+
+
 @given(st.sampled_from(list(known_keys())), st.data())
 def test_a_key_with_one_letter_lost_is_recognised(key: str, data: st.DataObject) -> None:
     table, dot, name = key.rpartition(".")
@@ -240,10 +314,10 @@ def test_a_list_of_tables_that_is_none_is_told_how_to_be_one(tmp_path: Path, tom
 
 
 def test_the_examples_of_tables_in_the_commented_file_are_valid(tmp_path: Path) -> None:
-    examples = re.findall(r"^# (\[\[?(?:role|hook).*(?:\n# .*)*)", commented_file(), flags=re.MULTILINE)
+    examples = re.findall(r"^# (\[\[?(?:role|hook|view).*(?:\n# .*)*)", commented_file(), flags=re.MULTILINE)
     settings = read(tmp_path, "\n".join(examples).replace("\n# ", "\n"))
     assert settings.role[0].role is Role.GAIN
-    assert list(settings.hook) == ["motioncorr"]
+    assert (list(settings.hook), list(settings.view)) == (["motioncorr"], ["sample"])
 
 
 # --- tables that users name ---------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command("arrange")
 @ids_argument
-@click.option("--view", metavar="V", help="Only this layout view  [default: all of arrange.views]")
+@click.option(
+    "--view", metavar="V", help="This layout view, a preset or your own  [default: all of arrange.views]"
+)
 @click.option("--rebuild", is_flag=True, help="Build anew, also where nothing has changed.")
 @click.option(
     "--bag",
@@ -40,11 +42,17 @@ def command(
         return reports, None if bag is None else await mirror.write_bags(reports, bag)
 
     (reports, bags), stopped = work_on(invocation, invocation.settings(), work, ids=[])
-    lines = [
-        f"EMPIAR-{empiar_id} {name}: {count(report.linked, 'file')} linked, {report.kept:,} kept, {report.removed:,} removed"
-        for empiar_id, views in reports.items()
-        for name, report in views.items()
-    ]
+    lines = []
+    for empiar_id, views in reports.items():
+        for name, report in views.items():
+            lines.append(
+                f"EMPIAR-{empiar_id} {name}: {count(report.linked, 'file')} linked, {report.kept:,} kept, {report.removed:,} removed"
+            )
+            if report.missing:
+                lines.append(
+                    f"  {count(len(report.missing), 'file')} not where the catalogue says: `empiar-mirror verify`"
+                )
+            lines += [f"  {note}" for note in report.notes]
     document: dict[str, object] = {str(empiar_id): views for empiar_id, views in reports.items()}
     if bags is not None:
         lines += [f"bag: {path}" for path in bags.bags]

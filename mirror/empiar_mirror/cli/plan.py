@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -9,37 +11,40 @@ from empiar_mirror.cli.invocation import Invocation, ids_argument, needs_ids, st
 from empiar_schema.faults import CatalogueFault, ExitCode
 
 if TYPE_CHECKING:
-    from empiar_mirror.plan import Plan
+    from empiar_mirror.plan import EntryNeed, Plan
+    from empiar_schema.layout_views import ViewRecipe
     from empiar_schema.role_store import EntryRoles
     from empiar_schema.settings import Settings
 
 
 @click.command("plan")
 @ids_argument
+@click.option("--view", metavar="V", help="Only what this layout view takes: images, gains, labels.")
 @click.option(
     "--explain",
     is_flag=True,
     help="Show each entry, what its files are taken for, and how the estimate came about.",
 )
 @standard_options
-def command(invocation: Invocation, ids: tuple[int, ...], explain: bool) -> ExitCode:
+def command(invocation: Invocation, ids: tuple[int, ...], view: str | None, explain: bool) -> ExitCode:
     """Say what a sync would move: files, bytes, disk, time. Changes nothing.
 
-    Without IDs: every entry that was asked for before.
+    Without IDs: every entry that was asked for before, and of each what was asked for.
     """
     settings = invocation.settings()
-    plan = _plan(settings, ids)
+    plan = _plan(settings, ids, view)
     roles = _roles(settings, plan) if explain else {}
     invocation.result(_document(plan, roles), _lines(plan, roles, explain=explain))
     return ExitCode.OK
 
 
-def _plan(settings: Settings, ids: tuple[int, ...]) -> Plan:
+def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
     from empiar_mirror import plan_facts
     from empiar_mirror.plan import Plan, throughput
     from empiar_mirror.reading import reading
 
     channel = settings.transfer.channels[0]
+    recipe = settings.recipe(view) if view is not None else None
     with reading(settings.root) as connection:
         chosen = needs_ids(ids, plan_facts.asked_for(connection), "plan")
         unknown = plan_facts.unknown_entries(connection, chosen)
@@ -50,7 +55,9 @@ def _plan(settings: Settings, ids: tuple[int, ...]) -> Plan:
                 hint=f"run `empiar-mirror crawl {named}` first",
             )
         return Plan(
-            entries=tuple(plan_facts.entry_need(connection, empiar_id) for empiar_id in chosen),
+            entries=tuple(
+                _need(connection, empiar_id, settings, recipe, as_before=not ids) for empiar_id in chosen
+            ),
             channel=channel,
             throughput=throughput(
                 plan_facts.recent_attempts(connection, channel=channel),
@@ -59,6 +66,25 @@ def _plan(settings: Settings, ids: tuple[int, ...]) -> Plan:
             ),
             room=plan_facts.measured_room(settings.root, settings.disk, plan_facts.bytes_held(connection)),
         )
+
+
+def _need(
+    connection: sqlite3.Connection,
+    empiar_id: int,
+    settings: Settings,
+    recipe: ViewRecipe | None,
+    *,
+    as_before: bool,
+) -> EntryNeed:
+    from empiar_mirror.asking import files_asked_for, selection_of
+    from empiar_mirror.plan_facts import entry_need
+
+    if recipe is None:
+        only = files_asked_for(connection, empiar_id, settings) if as_before else None
+        return entry_need(connection, empiar_id, only)
+    selection = selection_of(connection, empiar_id, recipe)
+    need = entry_need(connection, empiar_id, {file.file_id for file in selection.needed})
+    return replace(need, selected=selection.in_words)
 
 
 def _roles(settings: Settings, plan: Plan) -> dict[int, EntryRoles]:
@@ -110,6 +136,8 @@ def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterat
                 f" ({format_bytes(entry.bytes_partial)} of them in staging);"
                 f" {entry.files_here:,} here, {format_bytes(entry.bytes_here)}; {entry.files_failed:,} failed"
             )
+            if entry.selected:
+                yield f"  the view takes {entry.selected}"
             yield from (f"  {family}" for family in entry.families)
             yield from _role_lines(roles[entry.empiar_id])
     here = sum(entry.bytes_here for entry in plan.entries)

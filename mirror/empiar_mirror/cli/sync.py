@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
 import click
 
 from empiar_mirror.cli.invocation import Invocation, ids_argument, needs_ids, standard_options, work_options
 from empiar_schema.faults import ExitCode
 
+if TYPE_CHECKING:
+    from empiar_mirror.app import Mirror, SyncReport
+
 
 @click.command("sync")
 @ids_argument
+@click.option("--view", metavar="V", help="Only what this layout view takes: images, gains, labels.")
 @click.option("--channel", type=click.Choice(["https", "ftp"]), help="Use this channel only.")
 @work_options
 @standard_options
-def command(invocation: Invocation, ids: tuple[int, ...], channel: str | None) -> ExitCode:
+def command(invocation: Invocation, ids: tuple[int, ...], view: str | None, channel: str | None) -> ExitCode:
     """Mirror entries: crawl what is needed, transfer, verify, arrange, then exit.
 
-    Without IDs: every entry that was asked for before. Stopped or killed, the same command goes on where it was.
+    Without IDs: every entry that was asked for before, and of each what was asked for. With --view, such as
+    `sync 10028 --view trial`, only what that view takes is fetched. Stopped or killed, the same command goes on where it was.
     """
     from empiar_mirror.cli.text import sync_report
     from empiar_mirror.cli.working import work_on
@@ -23,15 +31,21 @@ def command(invocation: Invocation, ids: tuple[int, ...], channel: str | None) -
     from empiar_schema.states import Channel
 
     settings = invocation.settings()
+    if view is not None:
+        settings.recipe(view)  # a wrong name is told before the catalogue is opened
     before: list[int] = []
     if not ids:
         with reading(settings.root) as connection:
             before = asked_for(connection)
     chosen = needs_ids(ids, before, "sync")
     only = Channel(channel) if channel else None
-    report, stopped = work_on(
-        invocation, settings, lambda mirror: mirror.sync(chosen, channel=only), ids=chosen
-    )
+
+    def work(mirror: Mirror) -> Awaitable[SyncReport]:
+        if ids or view is not None:
+            return mirror.sync(chosen, view=view, channel=only)
+        return mirror.sync_as_before(chosen, channel=only)
+
+    report, stopped = work_on(invocation, settings, work, ids=chosen)
     invocation.result(report, sync_report(report))
     if stopped or report.transfer.stopped:
         return ExitCode.STOPPED

@@ -1,0 +1,52 @@
+"""The files of an entry as they are listed, with what is here of them: many rows, so from the tables themselves."""
+
+# ruff: noqa: S608
+# SQL is put together from this module's own constants; values are always bound.
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple
+
+from empiar_schema.codes import ROLE_CODES, state_list
+from empiar_schema.states import HERE, Role
+
+_HERE: Final = state_list(sorted(HERE))
+_ROLES: Final = {number: role for role, number in ROLE_CODES.items()}
+
+
+class ListedRow(NamedTuple):
+    """One listed file. `sha256` is that of our copy; None where there is none here."""
+
+    file_id: int
+    directory: str
+    name: str
+    role: Role
+    sha256: bytes | None
+    size: int | None
+    here: bool
+
+
+def listed_files(
+    conn: sqlite3.Connection, empiar_id: int, roles: Collection[Role], *, with_gone: bool
+) -> Iterator[ListedRow]:
+    """The entry's files of these roles that the archive lists; with `with_gone`, those that only we have, too.
+
+    All files of a folder share one object for its path.
+    """
+    numbers = ", ".join(str(ROLE_CODES[role]) for role in sorted(roles))
+    query = (
+        f"SELECT f.file_id, f.name, f.role, c.sha256, f.bytes, ifnull(c.state IN ({_HERE}), 0)"
+        " FROM file f LEFT JOIN copy c ON c.file_id = f.file_id LEFT JOIN file_absence a ON a.file_id = f.file_id"
+        f" WHERE f.directory_id = ?1 AND f.role IN ({numbers})"
+        f" AND (a.gone_at IS NULL OR ?2 AND c.state IN ({_HERE}))"
+    )
+    folders = conn.execute(
+        "SELECT directory_id, path FROM directory WHERE empiar_id = ?", (empiar_id,)
+    ).fetchall()
+    for directory_id, directory in folders:
+        for file_id, name, role, sha256, size, here in conn.execute(query, (directory_id, with_gone)):
+            yield ListedRow(
+                file_id, directory, name, _ROLES[role], sha256 if here else None, size, bool(here)
+            )
