@@ -30,6 +30,7 @@ from empiar_mirror.header_check import check_headers
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.makers import placing, registry
+from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
@@ -469,7 +470,7 @@ class Mirror:
             await in_thread(self._threads, self._renew_roles, empiar_id)
             await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
         recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []))))
-        making = await self.make(ids)
+        making = await self.make(ids, recipes=recipes)
         await self._write_all_manifests(ids)
         arranged: dict[str, int] = {}
         for empiar_id in () if self._stopped else ids:
@@ -492,9 +493,14 @@ class Mirror:
     # --- derived files --------------------------------------------------------------------------------
 
     async def make(
-        self, ids: Sequence[int] | None, *, makers: Sequence[str] | None = None, retry: bool = False
+        self,
+        ids: Sequence[int] | None,
+        *,
+        makers: Sequence[str] | None = None,
+        retry: bool = False,
+        recipes: Sequence[ViewRecipe] | None = None,
     ) -> MakeReport:
-        """What the configuration asks for is made of the files of these entries that are here, or the report says what is not.
+        """What configuration and views (those that are built by themselves, if None) ask for is made of the files of these entries that are here, or the report says what is not.
 
         Only what is missing or whose parents or recipe have changed is made. With `retry`, what was given up gets a fresh
         budget.
@@ -505,7 +511,9 @@ class Mirror:
         """
         ids = await self._ids(ids)
         workers = Workers()
-        runner = self._runner(workers)
+        runner = self._runner(
+            registry.configured(self.settings, workers, recipes=recipes, built_in=self.built_in)
+        )
         if retry:
             await self.catalogue.write(
                 functools.partial(job_store.retry_jobs, empiar_ids=ids, makers=makers, now=int(self.clock()))
@@ -520,11 +528,11 @@ class Mirror:
             await self._write_all_manifests(ids)
         return report
 
-    def _runner(self, workers: Workers) -> Runner:
+    def _runner(self, makers: Sequence[Maker]) -> Runner:
         return Runner(
             catalogue=self.catalogue,
             root=self.folders.root,
-            makers=registry.configured(self.settings, workers, built_in=self.built_in),
+            makers=makers,
             workers=self.settings.making.workers or os.cpu_count() or 1,
             space=Space(self.folders.staging, self.settings.disk),
             threads=self._threads,

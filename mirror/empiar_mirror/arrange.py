@@ -68,7 +68,7 @@ def read_plan(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe) -> L
         products_of(conn, empiar_id),
         recipe,
         empiar_id=empiar_id,
-        worked_on=roles_worked_on(conn, empiar_id, recipe.micrographs),
+        worked_on=roles_worked_on(conn, empiar_id, recipe.image_maker),
     )
 
 

@@ -15,7 +15,15 @@ from typing import Final
 
 from empiar_mirror.layout import IMAGES, LaidFile, LayoutPlan, Place, Rule, plan_layout, why_no_place
 from empiar_mirror.selection import Selection, select
-from empiar_schema.layout_views import DEPOSITED, JPEG, ViewRecipe
+from empiar_schema.layout_views import (
+    DEPOSITED,
+    EXTRACTED_STACKS,
+    JPEG,
+    LABEL_MAKERS,
+    SPLIT_STACKS,
+    Stacks,
+    ViewRecipe,
+)
 from empiar_schema.paths import suffix_of
 from empiar_schema.products import Kind, Product
 from empiar_schema.states import Role
@@ -134,14 +142,21 @@ def plan_view(
 def _wanted(products: Iterable[Product], recipe: ViewRecipe, images: _Micrographs) -> Iterator[Product]:
     for product in products:
         if product.kind in _LABELS:
-            wanted = recipe.labels
+            others = product.maker in LABEL_MAKERS and product.maker != recipe.label_maker
+            wanted = recipe.labels and not others
         elif product.kind == Kind.PARTICLE_STACK:
-            cut_out = images.is_image(product.parent_file_id)
-            wanted = recipe.stacks == ("extracted" if cut_out else "deposited")
+            wanted = recipe.stacks == _way_of(product, images)
         else:
-            wanted = product.kind in _IMAGES and product.maker == recipe.micrographs
+            wanted = product.kind in _IMAGES and product.maker == recipe.image_maker
         if wanted:
             yield product
+
+
+def _way_of(product: Product, images: _Micrographs) -> Stacks:
+    """How a particle stack came about; a hook's, by what it was made of."""
+    if product.maker in (SPLIT_STACKS, EXTRACTED_STACKS):
+        return "deposited" if product.maker == SPLIT_STACKS else "extracted"
+    return "extracted" if images.is_image(product.parent_file_id) else "deposited"
 
 
 def _made_first(product: Product) -> tuple[str, str, int]:
@@ -230,7 +245,7 @@ def _lacks(
             chosen = "" if choice == "all" else f" (the {choice})"
             yield f"{absent:,} of the {len(files):,} {word} that the view takes{chosen} are not here"
     if waiting:
-        yield f"{waiting:,} images are not made yet by {recipe.micrographs}"
+        yield f"{waiting:,} images are not made yet by {recipe.image_maker}"
 
 
 def _stems(name: str) -> frozenset[str]:

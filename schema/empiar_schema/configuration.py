@@ -84,18 +84,18 @@ def tables(model: type[BaseModel] = Settings) -> Iterator[tuple[str, type[BaseMo
         kinds = get_args(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield name, field.annotation
-        elif get_origin(field.annotation) is dict and issubclass(kinds[1], BaseModel):
+        elif get_origin(field.annotation) is dict and _is_model(kinds[1]):
             yield f"{name}.{ANY_NAME}", kinds[1]
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def listed_tables(model: type[BaseModel] = Settings) -> dict[str, type[BaseModel]]:
     """The tables of `model` that stand in lists, ``[[role]]``: name, and what is in one. Their keys have no variables of their own."""
     held = {name: get_args(field.annotation) for name, field in model.model_fields.items()}
-    return {
-        name: kinds[0]
-        for name, kinds in held.items()
-        if kinds and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
-    }
+    return {name: kinds[0] for name, kinds in held.items() if kinds and _is_model(kinds[0])}
 
 
 def named_after(key: str) -> tuple[str, str | None]:

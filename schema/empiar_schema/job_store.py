@@ -213,7 +213,8 @@ def record_made(
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                job.job_id, job.empiar_id, product.path, product.kind, product.stem, job.file_id, product.size,
+                job.job_id, job.empiar_id, product.path, product.kind, product.stem,
+                job.file_id if product.parent_file_id is None else product.parent_file_id, product.size,
                 product.sha256, now, json.dumps(dict(product.details)) if product.details else None,
             )
             for product in products

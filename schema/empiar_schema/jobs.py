@@ -101,6 +101,8 @@ class Product:
     stem: str | None = None
     #: What the maker says of it, such as the grey limits of a picture.
     details: Mapping[str, object] = field(default_factory=dict)
+    #: The deposited file that it belongs to, where that is not the one the job is about.
+    parent_file_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

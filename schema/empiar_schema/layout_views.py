@@ -25,6 +25,12 @@ PresetName = Literal["cryoppp", "refined", "labelled", "small", "trial", "lite",
 #: Values of `ViewRecipe.micrographs` that are no hook.
 DEPOSITED: Final = "deposited"
 JPEG: Final = "jpeg"
+#: The built-in maker of unaligned averages of movie frames.
+FRAME_AVERAGE: Final = "frame_average"
+#: The built-in makers of ground truth, one for each naming of images; and of particle stacks.
+LABEL_MAKERS: Final = frozenset({"labels", "labels_deposited", "labels_relion", "labels_relion_cryoppp"})
+SPLIT_STACKS: Final = "split_stacks"
+EXTRACTED_STACKS: Final = "extracted_stacks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,24 @@ class ViewRecipe:
     cryoppp_names: bool = True
     #: None: as `arrange.link` says.
     link: Link | None = None
+
+    @property
+    def image_maker(self) -> str:
+        """The maker of what stands in ``micrographs/``; `DEPOSITED` where nothing has to be made."""
+        if self.micrographs == JPEG and (self.jpeg_method, self.jpeg_quality) != ("percentile", 90):
+            return f"{JPEG}_{self.jpeg_method}_{self.jpeg_quality}"
+        return self.micrographs
+
+    @property
+    def label_maker(self) -> str:
+        """The maker of the ground truth whose names of images are those of this view."""
+        if self.style == "relion":
+            return "labels_relion_cryoppp" if self.cryoppp_names else "labels_relion"
+        return "labels" if self.cryoppp_names else "labels_deposited"
+
+    def named_like(self, other: ViewRecipe) -> ViewRecipe:
+        """This view with the names of `other`."""
+        return replace(self, style=other.style, cryoppp_names=other.cryoppp_names)
 
     @property
     def shows_deposited(self) -> bool:

@@ -327,22 +327,6 @@ _CONTENT = (
     ) STRICT
     """,
     "CREATE INDEX product_by_job ON product (job_id)",
-    """
-    CREATE TABLE label_set (
-        label_set_id INTEGER PRIMARY KEY,
-        empiar_id INTEGER NOT NULL, source TEXT NOT NULL, -- path below the entry, or of an imported tree
-        kind TEXT NOT NULL,        -- selected or excluded
-        format TEXT NOT NULL,
-        coordinate_origin TEXT NOT NULL, -- top or bottom, as the source counts
-        particles INTEGER NOT NULL, micrographs INTEGER NOT NULL,
-        unmatched_labels INTEGER NOT NULL, unmatched_micrographs INTEGER NOT NULL,
-        diameter_px REAL, diameter_source TEXT,
-        orientation TEXT, orientation_score REAL, -- what contrast at the picks says: agrees, mirrored, undecided
-        notes TEXT,                -- JSON list of sentences
-        recorded_at INTEGER NOT NULL,
-        UNIQUE (empiar_id, source, kind)
-    ) STRICT
-    """,
     # What was asked for of an entry by name: the whole ('' as view), or what a layout view needs of it.
     """
     CREATE TABLE wish (

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a product is for, where a layout has a place for it. Other kinds have none."""
+    """What a product of a built-in maker is for. Hooks may have kinds of their own."""
 
     SELECTED_STAR = "selected_star"
     SELECTED_CSV = "selected_csv"
@@ -18,6 +18,11 @@ class Kind(StrEnum):
     PARTICLE_STACK = "particle_stack"
     MICROGRAPH = "micrograph"
     RENDITION = "rendition"
+    #: No layout has a place for these.
+    PARTICLE_REFERENCES = "particle_references"
+    LABEL_REPORT = "label_report"
+    THUMBNAIL = "thumbnail"
+    POWER_SPECTRUM = "power_spectrum"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -191,11 +192,33 @@ class ScrubSettings(Table):
     """Every file is read again within this time."""
 
 
+def _table_in_json(value: object) -> object:
+    """A table given in a variable of the environment."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 class MakingSettings(Table):
     """How derived files are made of those that are here. What is made, tables [hook.NAME] say (docs/hooks.md)."""
 
     workers: PositiveInt | None = Field(default=None, le=1024, examples=[8])
     """Images worked on at once, one a process; not set means one a core. A hook that uses several threads counts for as many."""
+    thumbnails: bool = False
+    """Whether each image gets a small picture with its picks drawn, and one of its power spectrum."""
+    particle_diameters: Annotated[dict[int, PositiveFloat], BeforeValidator(_table_in_json)] = Field(
+        default={}, examples=[{"10017": 108}]
+    )
+    """The particle's diameter by entry, in pixels of its micrographs, where the labels state none: `{ 10017 = 108 }`."""
+    box: PositiveInt | None = Field(default=None, le=8192, examples=[256])
+    """Side, in pixels, of particles that are cut out of micrographs; not set means one and a half diameters."""
+    edge: Literal["skip", "fill", "clamp"] = "fill"
+    """Particles whose box reaches beyond the image: left out, filled up with the image's mean, or moved inside. Only `fill` and `clamp` have an image for every row."""
+    invert: bool = False
+    """Whether cut-out particles have their contrast turned round."""
+    normalise: bool = True
+    """Whether cut-out particles have mean 0 and standard deviation 1 outside of the particle, as RELION wants them."""
 
 
 class Settings(Table):

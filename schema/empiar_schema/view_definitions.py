@@ -723,6 +723,70 @@ _DERIVED = View(
     "FROM product p JOIN job j ON j.job_id = p.job_id",
 )
 
+
+def _said(key: str) -> str:
+    return f"json_extract(p.details, '$.{key}')"
+
+
+_LABEL_SETS = View(
+    "label_sets",
+    "What became of an entry's particle coordinates: one row for each making of its ground truth.",
+    (
+        Column("empiar_id", "p.empiar_id", "The entry's number."),
+        Column(
+            "maker",
+            "j.maker",
+            "labels, or labels_relion and its sisters for views with other names of images.",
+        ),
+        Column(
+            "sources",
+            _said("sources"),
+            "The files that were read, a JSON list: path, format, kind, origin of Y (top or bottom), particles, or the problem with it; the first 20.",
+        ),
+        Column("source_count", _said("source_count"), "How many files were read."),
+        Column("selected", _said("selected"), "True particles on micrographs that are here."),
+        Column("excluded", _said("excluded"), "Rejected picks on micrographs that are here."),
+        Column(
+            "annotated_micrographs",
+            _said("annotated"),
+            "Micrographs with labels, those without particles included.",
+        ),
+        Column(
+            "unmatched_labels", _said("unmatched_labels"), "Names in the labels that no micrograph here has."
+        ),
+        Column(
+            "ambiguous_labels",
+            _said("ambiguous_labels"),
+            "Names in the labels that several micrographs have; their labels are left out.",
+        ),
+        Column(
+            "unmatched_micrographs",
+            _said("unmatched_micrographs"),
+            "Micrographs here without labels: not annotated.",
+        ),
+        Column("diameter_px", _said("diameter_px"), "Diameter of a particle, pixels; null if nobody says."),
+        Column("diameter_source", _said("diameter_source"), "Who says it: user, labels, box."),
+        Column(
+            "orientation",
+            _said("orientation"),
+            "What contrast at the picks says of Y: agrees, mirrored, undecided; null where no image could be looked at.",
+        ),
+        Column(
+            "orientation_score",
+            _said("orientation_score"),
+            "How clearly, in standard errors; positive speaks for the picks as they are.",
+        ),
+        Column("notes", _said("notes"), "Sentences, a JSON list."),
+        Column(
+            "report",
+            f"{_UNDER_ROOT} || 'derived/' || p.empiar_id || '/' || p.path",
+            "The whole report, with all names, as JSON.",
+        ),
+        Column("made_at", _iso("p.made_at"), "When it was recorded."),
+    ),
+    "FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.kind = 'label_report'",
+)
+
 _DESCRIPTIONS = View(
     "descriptions",
     "What every view and column means.",
@@ -740,7 +804,7 @@ _DESCRIPTIONS = View(
 VIEWS: Final = (
     _ENTRIES, _IMAGESETS, _CROSS_REFERENCES, _AUTHORS, _CITATIONS, _GRANTS, _FILES, _MICROGRAPHS, _COPIES,
     _TRANSFERS, _IMAGES, _PROBES, _ENTRY_PROGRESS, _SUBSCRIPTIONS, _CHANGES, _CONTRADICTIONS, _LISTINGS,
-    _JOBS, _DERIVED, _UNKNOWN_KEYS, _DESCRIPTIONS,
+    _JOBS, _DERIVED, _LABEL_SETS, _UNKNOWN_KEYS, _DESCRIPTIONS,
 )  # fmt: skip
 
 #: The full-text table is used by its own name, so that MATCH works: its columns and their sentences.

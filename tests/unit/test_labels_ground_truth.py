@@ -313,6 +313,11 @@ def test_the_passthrough_of_particles_is_found_by_folder_and_job() -> None:
     assert passthrough_of("x/J2_particles_selected.cs", names) == names[0]
     assert passthrough_of("x/J3_020_particles.cs", names) == names[2]
     assert passthrough_of("y/J3_020_particles.cs", names) is None
+    assert passthrough_of("x/particles_selected.cs", names[:2]) == names[0]
+    assert (
+        passthrough_of("x/particles_selected.cs", ["x/P88_J2_passthrough_particles_selected.cs"]) is not None
+    )
+    assert passthrough_of("x/P1_J2_particles_selected.cs", names) == names[0]
     assert counts_from_bottom("a/empiar-10017_particles_selected.star")
     assert not counts_from_bottom("a/particles_selected.star")
 

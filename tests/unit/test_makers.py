@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from empiar_mirror.makers.worker import Function
 from empiar_mirror.makers.workers import Workers
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
+from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.paths import checked_name
 from empiar_schema.settings import Settings
 from empiar_schema.states import Role
@@ -40,7 +41,7 @@ def maker(
     gain: bool = False,
     **parameters: object,
 ) -> BuiltIn:
-    def build(settings: Settings, workers: Workers) -> Iterable[Maker]:
+    def build(settings: Settings, recipes: Sequence[ViewRecipe], workers: Workers) -> Iterable[Maker]:
         choose = each_file(Role.MOVIE, gain=gain)
         yield FunctionMaker("shout", function, choose, program, workers, parameters, timeout_s=3.0)
 
@@ -108,7 +109,7 @@ def test_a_job_on_a_whole_entry_and_one_on_what_another_made(root: Path) -> None
     def all_of(files: EntryFiles) -> Iterable[Task]:
         yield Task(None, files.of_role(Role.MOVIE))
 
-    def build(settings: Settings, workers: Workers) -> Iterable[Maker]:
+    def build(settings: Settings, recipes: Sequence[ViewRecipe], workers: Workers) -> Iterable[Maker]:
         yield FunctionMaker(
             "louder", maker_functions.shout, each_product("shout", "shout"), "1", workers, source="shout"
         )

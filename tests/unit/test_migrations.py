@@ -18,7 +18,7 @@ from empiar_schema.migrations import MIGRATION_SET, STEPS, applied_steps, migrat
 #: with each new step. Only before the first release may a step, and its line, still change.
 FINGERPRINTS = {
     "m001_tables": "9f22a9a39f21632cd190bba8752a12c9e2e4851f004ecabff38ee1eddb393e4a",
-    "m002_content": "0b2c67b1a16effa6c81e4aafcacb40837701b2f57064feda4c79ca411f809631",
+    "m002_content": "567046d6542bb278b63eb3e35234f627e0c473867d511a5b6e3ea66981e16a55",
 }
 
 

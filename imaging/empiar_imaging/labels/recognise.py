@@ -26,6 +26,7 @@ _EXCLUDED: Final = re.compile(
     re.IGNORECASE,
 )
 _PASSTHROUGH: Final = re.compile(r"(.*?)passthrough_(particles.*\.cs)", re.IGNORECASE)
+_JOB: Final = re.compile(r"(?:P[0-9]+_)?(J[0-9]+)_")
 _ENTRY_STAR: Final = re.compile(r"empiar-[0-9]+_particles_(?:selected|excluded)\.star", re.IGNORECASE)
 _TAG: Final = re.compile(rb"^[ \t]*(_[A-Za-z][A-Za-z0-9]*)", re.MULTILINE)
 _NUMBERS: Final = re.compile(rb"(?:[ \t]*[-+0-9.eE]+(?:[ \t]+|[ \t]*$)){4,}")
@@ -102,6 +103,12 @@ def _tags(head: bytes) -> frozenset[str]:
     return frozenset(tag.decode("ascii") for tag in _TAG.findall(head))
 
 
+def _job(base: str) -> str:
+    """``J12`` of ``J12_particles.cs`` and of ``P3_J12_particles.cs``; nothing where no job is named."""
+    found = _JOB.match(base)
+    return found[1] if found else ""
+
+
 def counts_from_bottom(name: str) -> bool:
     """Whether a STAR file of this name counts Y from the bottom, though RELION's do not: CryoPPP's entry-level files."""
     return _ENTRY_STAR.fullmatch(base_name(name)) is not None
@@ -110,15 +117,16 @@ def counts_from_bottom(name: str) -> bool:
 def passthrough_of(name: str, names: Iterable[str]) -> str | None:
     """The name among `names` of the passthrough file that belongs to the particles `name`; None if there is none, or a choice.
 
-    cryoSPARC writes ``J12_particles_selected.cs`` or ``J12_003_particles.cs`` and ``J12_passthrough_particles_selected.cs``: folder and job must
-    agree, and then the words after "particles", if more than one is left.
+    cryoSPARC writes ``J12_particles_selected.cs``, ``J12_003_particles.cs`` or, without the job, ``particles_selected.cs``, and beside it
+    ``J12_passthrough_particles_selected.cs`` (``P3_J12_…`` in exports): the folder must agree, and the job where both names have one, and
+    then the words after "particles", if more than one is left.
     """
     folder, base = name[: len(name) - len(base_name(name))], base_name(name)
-    job = base.partition("_")[0]
+    job = _job(base)
     found = []
     for other in names:
         match = _PASSTHROUGH.fullmatch(base_name(other))
-        if match and other == folder + base_name(other) and base_name(other).partition("_")[0] == job:
+        if match and other == folder + base_name(other) and (not job or _job(base_name(other)) in ("", job)):
             found.append((other, match[2]))
     exact = [other for other, tail in found if base.endswith(tail)]
     chosen = exact or [other for other, _ in found]

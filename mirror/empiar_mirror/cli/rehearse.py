@@ -77,7 +77,10 @@ def _say_what_next(keep: Path | None) -> None:
     program = "empiar-mirror" if shutil.which("empiar-mirror") else Path(sys.argv[0]).absolute()
     say(f"\nThe mirror is in {keep}:")
     say("  empiar/archive/   as on EMPIAR, each file proven")
-    say("  empiar/datasets/  as training code expects it, made of links")
+    say(
+        "  empiar/datasets/  as training code expects it, made of links; cryoppp/10110 holds a labelled entry:"
+    )
+    say("                    micrographs, gain, particle coordinates, particle stacks")
     say("  empiar/empiar.db  everything about it in SQL")
     say(f"Try:\n  cd {keep}")
     for sql in _QUERIES:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from empiar_imaging.formats.inspect import inspect
-from empiar_mirror.layout import natural_key
+from empiar_mirror.layout import FOLDERS, LaidFile, natural_key
 from empiar_mirror.makers.maker import EntryFiles, Facts, Source
 from empiar_mirror.makers.templates import on_disk
+from empiar_schema.listing_reads import listed_files
 from empiar_schema.states import HERE
 
 
@@ -20,7 +21,8 @@ def entry_files(conn: sqlite3.Connection, root: Path, empiar_id: int) -> EntryFi
     by_id = {source.file_id: source for source in deposited}
     products = _products(conn, root, empiar_id, by_id)
     deposited.sort(key=lambda source: natural_key(source.path))
-    return EntryFiles(empiar_id, tuple(deposited), tuple(products))
+    listed = tuple(LaidFile(*row) for row in listed_files(conn, empiar_id, FOLDERS, with_gone=True))
+    return EntryFiles(empiar_id, tuple(deposited), tuple(products), listed)
 
 
 def _deposited(conn: sqlite3.Connection, root: Path, empiar_id: int) -> list[Source]:

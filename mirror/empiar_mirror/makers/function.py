@@ -47,7 +47,7 @@ class FunctionMaker:
 
     def recipe(self, task: Task, version: str | None) -> str:
         """Name, version, parameters, and the inputs' bytes."""
-        return recipe_digest(self.name, version, dict(self.parameters), task.inputs)
+        return recipe_digest(self.name, version, {**self.parameters, **task.parameters}, task.inputs)
 
     async def run(self, task: Task, *, empiar_id: int, job_id: int, folder: Path) -> Ran:
         """The function has run in a worker.
@@ -56,7 +56,7 @@ class FunctionMaker:
             JobFault: it raised, took too long, or its process died.
         """
         del empiar_id, job_id
-        work = Work(folder, task.inputs, task.stem, self.parameters)
+        work = Work(folder, task.inputs, task.stem, {**self.parameters, **task.parameters})
         outputs = await self.workers.call(self.function, work, timeout_s=self.timeout_s)
         if not outputs:
             raise JobFault("it made nothing", permanent=True)

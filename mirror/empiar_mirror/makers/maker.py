@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from empiar_mirror.layout import LaidFile
 from empiar_schema.faults import EmpiarMirrorError
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import Role
@@ -111,6 +112,8 @@ class EntryFiles:
     empiar_id: int
     deposited: tuple[Source, ...] = ()
     products: tuple[Source, ...] = ()
+    #: What the archive lists, here or not: names and choices of views follow it.
+    listed: tuple[LaidFile, ...] = ()
 
     def of_role(self, *roles: Role) -> tuple[Source, ...]:
         """The deposited files of these roles."""
@@ -131,12 +134,18 @@ class Task:
     directory: str = ""
     #: Why it cannot be begun, in one sentence; it is parked with it.
     obstacle: str | None = None
+    #: What else decides the result, as plain JSON values; a function finds it in `Work.parameters`.
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
     def on(cls, source: Source, *others: Source, obstacle: str | None = None) -> Task:
         """The task on one file, whose products stand in folders as on EMPIAR."""
         stem = stem_of(source.path.rpartition("/")[2])
         return cls(source.file_id, (source, *others), stem, source.directory, obstacle)
+
+    def with_parameters(self, parameters: Mapping[str, object]) -> Task:
+        """The same task, whose result `parameters` decide as well."""
+        return replace(self, parameters=parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,8 @@ class Output:
     stem: str | None = None
     #: What is worth knowing of it, such as the grey limits of a picture; becomes JSON.
     details: Mapping[str, object] = field(default_factory=dict)
+    #: The deposited file that it belongs to, where that is not the one the task is about.
+    parent_file_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) 
         if path.path in products:
             raise JobFault(f"two of its outputs would be called {output.name[:80]!r}", permanent=True)
         stem = output.stem if output.stem is not None else task.stem
-        products[path.path] = Product(path.path, output.kind, one.size, one.sha256, stem, output.details)
+        products[path.path] = Product(
+            path.path, output.kind, one.size, one.sha256, stem, output.details, output.parent_file_id
+        )
     return tuple(products.values())
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from empiar_mirror.makers.maker import JobFault, Output, Work
+from empiar_schema.faults import EmpiarMirrorError, StorageFault
 
 #: What a maker's function looks like: importable by name, so that it can be named in another process.
 Function = Callable[[Work], Sequence[Output]]
@@ -42,12 +43,20 @@ def _called(call: bytes) -> Answer:
         function, work = pickle.loads(call)  # noqa: S301 - from our own parent process
         return tuple(function(work)), "", False
     except JobFault as fault:
-        return None, str(fault), fault.permanent
+        return None, _sentence(fault), fault.permanent
+    except StorageFault as fault:
+        return None, _sentence(fault), False
+    except EmpiarMirrorError as fault:
+        return None, _sentence(fault), True
     except MemoryError:
         return None, "there was not enough memory for it", False
     except Exception as error:
         # Content of any kind may end here; a person gets a sentence, and the next image its turn.
         return None, f"{type(error).__name__}: {error}"[:500], False
+
+
+def _sentence(fault: EmpiarMirrorError) -> str:
+    return f"{fault}; {fault.hint}" if fault.hint else str(fault)
 
 
 def receive(stream: BinaryIO) -> bytes | None:
