@@ -37,7 +37,8 @@ MAPPING: Final = "mapping.tsv"
 #: Where a file that somebody put into a layout goes if a link takes its name.
 DISPLACED: Final = "displaced"
 
-_COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", "chosen", "maker")
+#: Columns of the mapping.
+COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", "chosen", "maker")
 #: Folders below `root` that layouts link to.
 SOURCES: Final = {Origin.DEPOSITED: "archive", Origin.DERIVED: "derived"}
 #: So many files without a place are named for each reason; the rest is counted.
@@ -192,7 +193,7 @@ def _with_sources(root: Path, empiar_id: int, plan: LayoutPlan) -> tuple[_Found,
 
 def _mapping_lines(found: _Found) -> Iterator[str]:
     # Stored texts hold no tab and no line end, so nothing needs quoting.
-    yield "\t".join(_COLUMNS) + "\n"
+    yield "\t".join(COLUMNS) + "\n"
     for place in found.places:
         file = place.file
         if isinstance(file, Product):
