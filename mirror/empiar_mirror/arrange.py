@@ -15,14 +15,14 @@ import re
 import sqlite3
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrive import sync_folder
 from empiar_mirror.derived_layout import plan_view
-from empiar_mirror.layout import LayoutPlan, Origin, Place, Rule
+from empiar_mirror.layout import LaidFile, LayoutPlan, Origin, Place, Rule
 from empiar_mirror.linking import LinkMode, exchange, link_all
 from empiar_mirror.listing_reads import laid_files
 from empiar_mirror.staging import storage_fault
@@ -37,13 +37,12 @@ MAPPING: Final = "mapping.tsv"
 #: Where a file that somebody put into a layout goes if a link takes its name.
 DISPLACED: Final = "displaced"
 
-_COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", "chosen", "maker")
+#: Columns of the mapping.
+COLUMNS: Final = ("place", "path", "role", "origin", "stem", "sha256", "rule", "chosen", "maker")
 #: Folders below `root` that layouts link to.
 SOURCES: Final = {Origin.DEPOSITED: "archive", Origin.DERIVED: "derived"}
 #: So many files without a place are named for each reason; the rest is counted.
 NAMED: Final = 3
-#: A path of which no component can be ``.``, ``..``, empty, or become one when its escapes are resolved.
-_PLAIN = re.compile(r"(?!\.\.?(?:/|\Z))[^/%\x00]+(?:/(?!\.\.?(?:/|\Z))[^/%\x00]+)*")
 _LEFTOVER = re.compile(r"\.([1-9][0-9]*)\.(?:new|old)")
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -152,59 +151,92 @@ def _on_disk(stored: str) -> str:
     return os.fsdecode(bytes_from_text(stored))
 
 
+class _SourcePaths:
+    """Where the files of an entry's layout stand. Folders are checked and put together once, not for every file."""
+
+    def __init__(self, root: Path, empiar_id: int) -> None:
+        self._empiar_id = empiar_id
+        self._bases = {origin: f"{root / name / str(empiar_id)}/" for origin, name in SOURCES.items()}
+        self._folders: dict[tuple[Origin, str], str] = {}
+
+    def of(self, place: Place) -> str:
+        """The absolute path of the place's file.
+
+        Raises:
+            HostileName: it would leave its folder.
+        """
+        file = place.file
+        if isinstance(file, LaidFile):
+            key, name = (Origin.DEPOSITED, file.directory), file.name
+        else:
+            directory, _, name = file.path.rpartition("/")
+            key = (Origin.DERIVED, directory)
+        folder = self._folders.get(key)
+        if folder is None:
+            RemotePath.parse(self._empiar_id, file.path)
+            below = f"{_on_disk(key[1])}/" if key[1] else ""
+            folder = self._folders[key] = self._bases[key[0]] + below
+        return folder + _name_on_disk(name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Places whose files are where the catalogue says, and the paths of these files."""
 
     places: list[Place]
     plan: LayoutPlan
-    #: Folder of the sources of each origin, with a slash at its end.
-    sources: Mapping[Origin, str]
+    sources: _SourcePaths
 
-    def links(self) -> Iterator[tuple[str, str]]:
-        """Source, as an absolute path, and place, below the layout."""
-        archive, derived = self.sources[Origin.DEPOSITED], self.sources[Origin.DERIVED]
+    def links(self, layout: str) -> Iterator[tuple[str, str]]:
+        """Source and place, as absolute paths, of the layout in the folder `layout`."""
+        folders = {place.folder: f"{layout}/{place.folder}/" for place in self.places}
         for place in self.places:
-            folder = derived if isinstance(place.file, Product) else archive
-            yield folder + _on_disk(place.file.path), _on_disk(place.path)
+            yield self.sources.of(place), folders[place.folder] + _name_on_disk(place.name)
+
+
+def _name_on_disk(stored: str) -> str:
+    plain = stored.isascii() and stored.isprintable() and "%" not in stored and "/" not in stored
+    if plain and stored not in ("", ".", ".."):
+        return stored  # nearly all
+    return _on_disk(checked_name(bytes_from_text(stored)))
 
 
 def _with_sources(root: Path, empiar_id: int, plan: LayoutPlan) -> tuple[_Found, tuple[str, ...]]:
-    sources = {origin: f"{root / name / str(empiar_id)}/" for origin, name in SOURCES.items()}
-    archive, derived = sources[Origin.DEPOSITED], sources[Origin.DERIVED]
+    sources = _SourcePaths(root, empiar_id)
     found, missing = [], []
     for place in plan.places:
-        path = place.file.path
-        if not (_PLAIN.fullmatch(path) and _PLAIN.fullmatch(place.name)):
-            RemotePath.parse(empiar_id, path)
-            checked_name(bytes_from_text(place.name))
+        _name_on_disk(place.name)
         try:
-            folder = derived if isinstance(place.file, Product) else archive
-            regular = stat.S_ISREG(os.lstat(folder + _on_disk(path)).st_mode)
+            regular = stat.S_ISREG(os.lstat(sources.of(place)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             regular = False
         if regular:
             found.append(place)
         else:
-            missing.append(path)
+            missing.append(place.file.path)
     return _Found(found, plan, sources), tuple(missing)
 
 
 def _mapping_lines(found: _Found) -> Iterator[str]:
-    # Stored texts hold no tab and no line end, so nothing needs quoting.
-    yield "\t".join(_COLUMNS) + "\n"
+    # Stored texts hold no tab and no line end, so nothing needs quoting. What many lines share is put together once.
+    yield "\t".join(COLUMNS) + "\n"
+    shared: dict[tuple[str, str, Rule], tuple[str, str]] = {}
     for place in found.places:
         file = place.file
-        if isinstance(file, Product):
-            role, maker, chosen = file.kind, file.maker, "with its micrograph"
-            if place.rule is Rule.ENTRY:
-                chosen = "of the entry"
-        else:
-            role, maker = file.role, ""
-            chosen = found.plan.gain_choice if file.role is Role.GAIN else found.plan.image_choice
+        kind, maker = (file.kind, file.maker) if isinstance(file, Product) else (file.role.value, "")
+        pieces = shared.get((kind, maker, place.rule))
+        if pieces is None:
+            chosen = _chosen(found.plan, place)
+            pieces = (f"\t{kind}\t{place.origin}\t", f"\t{place.rule}\t{chosen}\t{maker}\n")
+            shared[kind, maker, place.rule] = pieces
         sha256 = file.sha256.hex() if file.sha256 else ""
-        values = (place.path, file.path, role, place.origin, place.stem, sha256, place.rule, chosen, maker)
-        yield "\t".join(values) + "\n"
+        yield f"{place.folder}/{place.name}\t{file.path}{pieces[0]}{place.stem}\t{sha256}{pieces[1]}"
+
+
+def _chosen(plan: LayoutPlan, place: Place) -> str:
+    if isinstance(place.file, Product):
+        return "of the entry" if place.rule is Rule.ENTRY else "with its micrograph"
+    return plan.gain_choice if place.file.role is Role.GAIN else plan.image_choice
 
 
 def _read_mapping(view: Path) -> dict[str, str]:
@@ -234,7 +266,7 @@ def _stands(target: Path, found: _Found, mode: LinkMode) -> bool:
                     return False
             if stands.readline():
                 return False
-        return all(_shows(f"{target}/{place}", source, mode) for source, place in found.links())
+        return all(_shows(place, source, mode) for source, place in found.links(f"{target}"))
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -261,7 +293,7 @@ def _build(fresh: Path, found: _Found, mode: LinkMode) -> None:
     folders = leaves | {above for leaf in leaves for above in leaf.parents if fresh in above.parents}
     for folder in sorted(folders):
         folder.mkdir()
-    link_all(((source, f"{fresh}/{place}") for source, place in found.links()), mode)
+    link_all(found.links(f"{fresh}"), mode)
     for folder in sorted(folders):
         sync_folder(folder)
     sync_folder(fresh)

@@ -29,6 +29,10 @@ def ask_for_whole(conn: sqlite3.Connection, empiar_id: int, *, now: int) -> None
 
 def ask_for_view(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe, *, now: int) -> frozenset[int]:
     """What the view needs of the entry is wanted, before anything else of it; returns the files."""
+    if WHOLE in wishes_of(conn, empiar_id):
+        record_wish(
+            conn, empiar_id, WHOLE, now=now
+        )  # also where it was asked for before wishes were recorded
     record_wish(conn, empiar_id, recipe.name, now=now)
     needed = frozenset(file.file_id for file in selection_of(conn, empiar_id, recipe).needed)
     want_files(conn, sorted(needed), now=now, priority=VIEW_PRIORITY)

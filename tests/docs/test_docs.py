@@ -15,12 +15,15 @@ import click
 import pytest
 
 from empiar_imaging.formats.evidence import MEANING
+from empiar_mirror.arrange import COLUMNS
 from empiar_mirror.cli import COMMANDS, cli, main
+from empiar_mirror.layout import Rule
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.configuration import DEFAULT_FILE, PREFIX, known_keys, load
 from empiar_schema.faults import ExitCode
 from empiar_schema.hook_settings import PLACEHOLDERS
+from empiar_schema.layout_views import PRESETS
 from rehearsal_in_thread import rehearsal_in_thread
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +125,7 @@ def archive() -> Iterator[Rehearsal]:
         yield served
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/commands.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/commands.md", "docs/layouts.md"])
 def test_examples_run(
     name: str,
     archive: Rehearsal,
@@ -147,6 +150,27 @@ def test_examples_run(
                 assert capsys.readouterr().out or "-o" in words, line
                 ran += 1
     assert ran >= 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_configuration_that_is_shown_is_valid(page: Path, tmp_path: Path) -> None:
+    for kind, block in FENCE.findall(page.read_text()):
+        if kind == "toml":
+            (tmp_path / DEFAULT_FILE).write_text(block)
+            settings = load(environ={}, cwd=tmp_path)
+            assert [settings.recipe(name).name for name in settings.view] == list(settings.view)
+
+
+def test_every_preset_and_column_of_the_mapping_is_documented() -> None:
+    text = (ROOT / "docs" / "layouts.md").read_text()
+    for name, recipe in PRESETS.items():
+        [row] = re.findall(rf"^\| `{name}` \| ([^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+        assert str(recipe.images or "all") in row[0]
+        assert str(recipe.gains or "all") in row[1] or not recipe.shows_gains
+    for column in COLUMNS:
+        assert f"| `{column}` |" in text
+    for rule in Rule:
+        assert f"`{rule}`" in text
 
 
 def test_the_tree_speaks_of_the_product_alone() -> None:

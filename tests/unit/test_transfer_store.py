@@ -19,6 +19,7 @@ from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel, CopyState
 from empiar_schema.transfer_store import Arrival, Attempt, Block, Work
+from empiar_schema.wish_store import WHOLE, record_wish, wishes_of
 
 T = TypeVar("T")
 ID = 10017
@@ -149,6 +150,54 @@ def test_claims_may_be_for_some_entries_only(mirror: Mirror) -> None:
     assert [w.remote.name for w in mirror.claim(1, ids=[99, 12])] == ["z"]
     assert [w.remote.name for w in mirror.claim(ids=[99, ID])] == ["a", "b", "c"]
     assert mirror.claim(ids=[]) == []
+
+
+def test_claims_may_be_for_some_priorities_only(mirror: Mirror) -> None:
+    mirror.want()
+    mirror.do(lambda c: transfer.want_files(c, [2], now=NOW, priority=1))
+
+    def claim(ids: list[int] | None) -> list[str]:
+        job = partial(
+            transfer.claim, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=ids, least_priority=1
+        )
+        works = mirror.do(job)
+        with mirror.catalogue.reader() as reader:
+            assert transfer.next_not_before(reader, least_priority=1) is None
+            assert transfer.next_not_before(reader) is not None
+        for work in works:
+            mirror.do(
+                partial(transfer.release, file_id=work.file_id, not_before=0, error=None, keep_partial=False)
+            )
+        return [work.remote.name for work in works]
+
+    assert claim([ID]) == ["b"]
+    assert claim(None) == ["b"]
+
+
+def test_only_the_failed_files_that_are_named_are_wanted_again(mirror: Mirror) -> None:
+    mirror.want()
+    for work in mirror.claim():
+        mirror.do(partial(transfer.park, file_id=work.file_id, error="HTTP 404"))
+    renewed = mirror.do(
+        lambda c: transfer.retry_failed(c, [ID], now=NOW, states=[CopyState.PARKED], file_ids={1, 3})
+    )
+    assert renewed == 2
+    assert [work.remote.name for work in mirror.claim()] == ["a", "c"]
+
+
+def test_wishes_tell_the_whole_from_views_and_older_catalogues_asked_for_the_whole(mirror: Mirror) -> None:
+    def wishes() -> tuple[str, ...]:
+        with mirror.catalogue.reader() as reader:
+            return wishes_of(reader, ID)
+
+    assert wishes() == ()
+    mirror.want()
+    assert wishes() == (WHOLE,)
+    for view in ("trial", "small", "trial"):
+        mirror.do(partial(record_wish, empiar_id=ID, view=view, now=NOW))
+    assert wishes() == ("small", "trial")
+    mirror.do(partial(record_wish, empiar_id=ID, view=WHOLE, now=NOW))
+    assert wishes() == (WHOLE,)
 
 
 def test_a_released_copy_waits_for_its_time(mirror: Mirror) -> None:
