@@ -210,15 +210,6 @@ def test_constraints_hold_exact_versions_of_every_dependency() -> None:
     assert {name.replace("_", "-") for name in wanted} <= pinned
 
 
-def test_every_configuration_that_is_shown_is_valid(tmp_path: Path) -> None:
-    file = tmp_path / "shown.toml"
-    blocks = [b for page in PAGES for kind, b in FENCE.findall(page.read_text()) if kind == "toml"]
-    for block in blocks:
-        file.write_text(block)
-        load(file, environ={}, cwd=tmp_path)
-    assert len(blocks) >= 4
-
-
 def test_every_placeholder_of_hooks_is_explained() -> None:
     page = (ROOT / "docs" / "hooks.md").read_text()
     assert all(f"`{{{name}}}`" in page for name in PLACEHOLDERS)
