@@ -63,12 +63,20 @@ def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def _options() -> Iterator[str]:
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None
+    for name, command in all_commands():
         context = click.Context(command, info_name=f"empiar-mirror {name}", terminal_width=110)
         context.help_option_names = ["-h", "--help"]
         yield f"### {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def all_commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command by the words that call it, subcommands after their group."""
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {below}", inner) for below, inner in command.commands.items())
 
 
 def _events() -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import resource
 import sqlite3
 import time
@@ -20,33 +19,34 @@ from empiar_crawler.crawl import Crawler
 from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
 from empiar_mirror import asking
-from empiar_mirror.arrange import ArrangeReport, arrange_entry, clean_leftovers, read_plan
+from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.arrivals import Arrivals
-from empiar_mirror.documents.export import write_bag
-from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
-from empiar_mirror.header_check import check_headers
+from empiar_mirror.finishing import Finishing
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.makers import placing, registry
-from empiar_mirror.makers.maker import Maker
-from empiar_mirror.makers.runner import Runner
-from empiar_mirror.makers.workers import Workers
-from empiar_mirror.manifest import write_entry_manifests
 from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
-from empiar_mirror.reports import FailedFile, MakeReport, RecoveryReport, TransferReport, VerifyReport
-from empiar_mirror.role_renewal import entries_to_renew, renew_roles
+from empiar_mirror.reports import (
+    BagReport,
+    FailedFile,
+    ImportReport,
+    MakeReport,
+    RecoveryReport,
+    TransferReport,
+    VerifyReport,
+)
 from empiar_mirror.space import Space
-from empiar_mirror.threads import in_thread
+from empiar_mirror.stopping import Stopping
 from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import crawl_store, header_store, job_store, transfer_store
+from empiar_schema import crawl_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
@@ -78,14 +78,6 @@ class ProbedCrawl:
 
     crawl: CrawlReport
     probe: ProbeReport
-
-
-@dataclass(frozen=True, slots=True)
-class BagReport:
-    """The bags that were written, and sentences about those that could not be."""
-
-    bags: tuple[Path, ...]
-    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +142,7 @@ class Mirror:
     built_in: Sequence[registry.BuiltIn] = registry.BUILT_IN
     _lock: InstanceLock | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORK_THREADS, "mirror"))
-    _stops: list[Callable[[], object]] = field(default_factory=list)
-    _stopped: bool = False
+    _stopping: Stopping = field(default_factory=Stopping)
 
     @classmethod
     def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
@@ -201,9 +192,7 @@ class Mirror:
 
     def stop(self) -> None:
         """What is running ends soon and keeps its partial work. For signal handlers of the event loop."""
-        self._stopped = True
-        for stop in self._stops:
-            stop()
+        self._stopping.stop()
 
     # --- crawl ----------------------------------------------------------------------------------------
 
@@ -241,13 +230,7 @@ class Mirror:
             )
             begun = int(self.clock())
             report = await self._unless_stopped(crawler.crawl(ids, full=full))
-        changed = functools.partial(entries_to_renew, stated=self.settings.role)
-        for empiar_id in await self.catalogue.read(changed):
-            await in_thread(self._threads, self._renew_roles, empiar_id)
-        for empiar_id in await self.catalogue.read(
-            functools.partial(header_store.told_otherwise, since=begun)
-        ):
-            await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
+        await self._finishing.follow_crawl(since=begun)
         return report
 
     async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
@@ -269,21 +252,17 @@ class Mirror:
             transports = await self._transports(stack, None)
             prober = Prober(self.catalogue, transports, clock=self.clock)
             for empiar_id in ids:
-                if self._stopped:
+                if self._stopping.stopped:
                     break
                 report += await self._unless_stopped(prober.probe(empiar_id))
-                await in_thread(self._threads, self._renew_roles, empiar_id)
-                await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
+                await self._finishing.judge(empiar_id)
         return report
 
     async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
         """Cancels `work` when the mirror is stopped; what it has recorded by then stands."""
         task = asyncio.create_task(work)
-        self._stops.append(task.cancel)
-        try:
+        with self._stopping.telling(task.cancel):
             return await task
-        finally:
-            self._stops.remove(task.cancel)
 
     async def _crawl_what_is_needed(self, ids: Sequence[int]) -> CrawlReport | None:
         stale = await self.catalogue.read(
@@ -381,16 +360,13 @@ class Mirror:
             transports = await self._transports(stack, channel)
             _, held = await self.catalogue.read(functools.partial(_here_counts, ids=None))
             engine = self._engine(transports, held_bytes=held, observer=tally)
-            self._stops.append(engine.stop)
-            try:
-                if not self._stopped:
+            with self._stopping.telling(engine.stop):
+                if not self._stopping.stopped:
                     await engine.run(
                         ids,
                         least_priority=transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY,
                     )
-            finally:
-                self._stops.remove(engine.stop)
-        making, arranged = await self._finish_entries(ids, view)
+        making, arranged = await self._finishing.follow(ids, view)
         failed = await self.catalogue.read(functools.partial(_failed, ids=ids, only=only))
         return TransferReport(
             arrived=tally.arrived,
@@ -399,7 +375,7 @@ class Mirror:
             failed=tuple(failed),
             arranged=arranged,
             making=making,
-            stopped=self._stopped,
+            stopped=self._stopping.stopped,
         )
 
     async def _transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
@@ -457,157 +433,48 @@ class Mirror:
             clock=self.clock,
         )
 
-    async def _finish_entries(
-        self, ids: Sequence[int], view: ViewRecipe | None
-    ) -> tuple[MakeReport, dict[str, int]]:
-        """Roles, contradictions, derived files, manifests and layouts follow what is here, unless the mirror is stopped before.
-
-        Layouts are those that are built by themselves, and `view`.
-        """
-        if self._stopped:
-            return MakeReport(), {}
-        for empiar_id in ids:
-            await in_thread(self._threads, self._renew_roles, empiar_id)
-            await check_headers(self.catalogue, empiar_id, now=int(self.clock()))
-        recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []))))
-        making = await self.make(ids, recipes=recipes)
-        await self._write_all_manifests(ids)
-        arranged: dict[str, int] = {}
-        for empiar_id in () if self._stopped else ids:
-            for recipe in recipes:
-                report = await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=False)
-                arranged[recipe.name] = arranged.get(recipe.name, 0) + report.linked + report.kept
-        return making, arranged
-
-    async def _write_all_manifests(self, ids: Sequence[int]) -> None:
-        for empiar_id in ids:
-            await in_thread(self._threads, self._write_manifests, empiar_id)
-
-    def _renew_roles(self, empiar_id: int) -> None:
-        renew_roles(self.catalogue, empiar_id, self.settings.role)
-
-    def _write_manifests(self, empiar_id: int) -> None:
-        with self.catalogue.reader() as conn:
-            write_entry_manifests(conn, self.folders.root, empiar_id)
-
-    # --- derived files --------------------------------------------------------------------------------
+    # --- what follows ---------------------------------------------------------------------------------
 
     async def make(
-        self,
-        ids: Sequence[int] | None,
-        *,
-        makers: Sequence[str] | None = None,
-        retry: bool = False,
-        recipes: Sequence[ViewRecipe] | None = None,
+        self, ids: Sequence[int] | None, *, makers: Sequence[str] | None = None, retry: bool = False
     ) -> MakeReport:
-        """What configuration and views (those that are built by themselves, if None) ask for is made of the files of these entries that are here, or the report says what is not.
-
-        Only what is missing or whose parents or recipe have changed is made. With `retry`, what was given up gets a fresh
-        budget.
-
-        Raises:
-            ConfigFault: there is no such maker, or makers do not fit together.
-            StorageFault: the disk is full or refuses; what was made stands.
-        """
-        ids = await self._ids(ids)
-        workers = Workers()
-        runner = self._runner(
-            registry.configured(self.settings, workers, recipes=recipes, built_in=self.built_in)
-        )
-        if retry:
-            await self.catalogue.write(
-                functools.partial(job_store.retry_jobs, empiar_ids=ids, makers=makers, now=int(self.clock()))
-            )
-        self._stops.append(runner.stop)
-        try:
-            report = MakeReport(stopped=True) if self._stopped else await runner.run(ids, only=makers)
-        finally:
-            self._stops.remove(runner.stop)
-            await workers.aclose()
-        if report.damaged:
-            await self._write_all_manifests(ids)
-        return report
-
-    def _runner(self, makers: Sequence[Maker]) -> Runner:
-        return Runner(
-            catalogue=self.catalogue,
-            root=self.folders.root,
-            makers=makers,
-            workers=self.settings.making.workers or os.cpu_count() or 1,
-            space=Space(self.folders.staging, self.settings.disk),
-            threads=self._threads,
-            observer=self.observer,
-            clock=self.clock,
-        )
-
-    # --- layout ---------------------------------------------------------------------------------------
+        """See `Finishing.make`; all entries that have files here, if `ids` is None."""
+        return await self._finishing.make(await self._ids(ids), makers=makers, retry=retry)
 
     async def arrange(
         self, ids: Sequence[int] | None, *, view: str | None = None, rebuild: bool = False
     ) -> dict[int, dict[str, ArrangeReport]]:
-        """The standard layouts of these entries (all that have files here, if None) follow the catalogue, and its roles the configuration.
-
-        Raises:
-            ConfigFault: there is no such view.
-        """
-        recipes = self.settings.recipes if view is None else (self.settings.recipe(view),)
-        reports: dict[int, dict[str, ArrangeReport]] = {}
-        for empiar_id in await self._ids(ids):
-            if self._stopped:
-                break
-            await in_thread(self._threads, self._renew_roles, empiar_id)
-            reports[empiar_id] = {
-                recipe.name: await in_thread(self._threads, self._arrange, empiar_id, recipe, rebuild=rebuild)
-                for recipe in recipes
-            }
-        return reports
-
-    def _arrange(self, empiar_id: int, recipe: ViewRecipe, *, rebuild: bool) -> ArrangeReport:
-        """The layout and then its documents follow the catalogue."""
-        with self.catalogue.reader() as conn:
-            plan = read_plan(conn, empiar_id, recipe)
-        report = arrange_entry(
-            self.folders.root,
-            empiar_id,
-            view=recipe.name,
-            plan=plan,
-            mode=recipe.link or self.settings.arrange.link,
-            rebuild=rebuild,
-        )
-        with self.catalogue.reader() as conn:
-            notes = write_view_documents(conn, self.folders.root, empiar_id, view=recipe.name)
-        remove_stale_documents(self.folders.root, empiar_id)
-        return replace(report, notes=report.notes + notes)
+        """See `Finishing.arrange`; all entries that have files here, if `ids` is None."""
+        return await self._finishing.arrange(await self._ids(ids), view=view, rebuild=rebuild)
 
     async def write_bags(self, reports: Mapping[int, Mapping[str, ArrangeReport]], folder: Path) -> BagReport:
-        """Every layout of `reports` that holds files is a bag below `folder`, too, or the report says why not.
+        """See `Finishing.write_bags`."""
+        return await self._finishing.write_bags(reports, folder)
 
-        Raises:
-            StorageFault: the disk refused.
-        """
-        bags: list[Path] = []
-        refused: list[str] = []
-        for empiar_id, views in reports.items():
-            for view, report in views.items():
-                if self._stopped or not report.linked + report.kept:
-                    continue
-                write = functools.partial(write_bag, view=view, folder=folder)
-                try:
-                    bags.append(await in_thread(self._threads, write, self.folders.root, empiar_id))
-                except ConfigFault as fault:
-                    refused.append(f"{fault}: {fault.hint}")
-        return BagReport(tuple(bags), tuple(refused))
+    async def import_labels(self, source: Path, ids: Sequence[int] | None) -> ImportReport:
+        """See `Finishing.import_labels`; all entries of `source` that have files here, if `ids` is None."""
+        return await self._finishing.import_labels(source, await self._ids(ids))
+
+    @property
+    def _finishing(self) -> Finishing:
+        return Finishing(
+            settings=self.settings,
+            catalogue=self.catalogue,
+            root=self.folders.root,
+            threads=self._threads,
+            observer=self.observer,
+            clock=self.clock,
+            stopping=self._stopping,
+            built_in=self.built_in,
+        )
 
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
         """Every file of these entries that should be here was checked against its record."""
         verifier = self._verifier()
-        self._stops.append(verifier.stop)
-        try:
+        with self._stopping.telling(verifier.stop):
             return await verifier.verify(await self._ids(ids), quick=quick)
-        finally:
-            self._stops.remove(verifier.stop)
 
     def _verifier(self) -> Verifier:
         return Verifier(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from empiar_schema.jobs import JobState
 from empiar_schema.states import CopyState
@@ -38,6 +39,39 @@ class MakeReport:
     damaged: int = 0
     #: Stopped by a signal; what was begun is begun anew.
     stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BagReport:
+    """The bags that were written, and sentences about those that could not be."""
+
+    bags: tuple[Path, ...]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedEntry:
+    """How imported labels found the micrographs of an entry."""
+
+    empiar_id: int
+    particles: int
+    annotated_micrographs: int
+    #: Names in the labels without a micrograph here, and micrographs here without labels; the report file names them.
+    unmatched_labels: int
+    unmatched_micrographs: int
+    orientation: str | None
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import of labels brought."""
+
+    entries: tuple[ImportedEntry, ...]
+    #: Entries of the tree of which no file is here.
+    not_here: tuple[int, ...]
+    notes: tuple[str, ...]
+    making: MakeReport
 
 
 @dataclass(frozen=True, slots=True)

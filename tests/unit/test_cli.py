@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from empiar_mirror.cli import COMMANDS, cli, main
@@ -84,19 +85,21 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 def test_the_commands_are_those_of_the_contract_that_exist() -> None:
     assert COMMANDS == (
-        "init", "crawl", "plan", "sync", "status", "why", "verify", "repair", "make", "arrange", "convert", "query", "doctor", "rehearse",
+        "init", "crawl", "plan", "sync", "status", "why", "verify", "repair", "make", "arrange", "convert", "labels", "query", "doctor", "rehearse",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_and_takes_config_and_json(name: str, call: Call) -> None:
-    help_text = call(name, "--help")
-    assert help_text.code == 0
-    assert "--config FILE" in help_text.out
-    assert "--json" in help_text.out
     command = cli.get_command(None, name)  # type: ignore[arg-type] # the group needs no context
     assert command is not None
     assert len(command.get_short_help_str(200)) > 20
+    below = list(command.commands) if isinstance(command, click.Group) else []
+    for words in [[name, one] for one in below] or [[name]]:
+        help_text = call(*words, "--help")
+        assert help_text.code == 0
+        assert "--config FILE" in help_text.out
+        assert "--json" in help_text.out
 
 
 def test_help_is_instant_because_it_imports_nothing_heavy() -> None:

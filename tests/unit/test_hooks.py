@@ -273,7 +273,14 @@ def test_a_program_that_fails_is_contained_and_said_in_one_sentence_and_others_g
     assert [e.reason for e in events if isinstance(e, JobFailed)] == [jobs[0][2]]
     assert_archive_untouched(root)
     after = everything_below(root.parent)
-    ours = ("mirror/derived/", "mirror/empiar.db", "mirror/.lock", "mirror/empiar-mirror.toml", "average.py")
+    ours = (
+        "mirror/derived/",
+        "mirror/manifests/",
+        "mirror/empiar.db",
+        "mirror/.lock",
+        "mirror/empiar-mirror.toml",
+        "average.py",
+    )
     assert {path for path in after.keys() - before.keys() if not path.startswith(ours)} == set()
     assert not [path for path in after if path.endswith("/a.mrc")]
 

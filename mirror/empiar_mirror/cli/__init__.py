@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "make",
     "arrange",
     "convert",
+    "labels",
     "query",
     "doctor",
     "rehearse",

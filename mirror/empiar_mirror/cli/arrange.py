@@ -9,8 +9,9 @@ from empiar_mirror.cli.invocation import Invocation, ids_argument, say, standard
 from empiar_schema.faults import ExitCode
 
 if TYPE_CHECKING:
-    from empiar_mirror.app import BagReport, Mirror
+    from empiar_mirror.app import Mirror
     from empiar_mirror.arrange import ArrangeReport
+    from empiar_mirror.reports import BagReport
 
 
 @click.command("arrange")

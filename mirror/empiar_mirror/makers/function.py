@@ -36,6 +36,8 @@ class FunctionMaker:
     retry_wait_s: float = 0.0
     timeout_s: float = 3600.0
     largest_output: int = 2**40
+    #: Whether a task without any output is done all the same: a micrograph may hold no particle.
+    may_make_nothing: bool = False
 
     async def version(self) -> str | None:
         """The version that was given."""
@@ -58,7 +60,7 @@ class FunctionMaker:
         del empiar_id, job_id
         work = Work(folder, task.inputs, task.stem, {**self.parameters, **task.parameters})
         outputs = await self.workers.call(self.function, work, timeout_s=self.timeout_s)
-        if not outputs:
+        if not outputs and not self.may_make_nothing:
             raise JobFault("it made nothing", permanent=True)
         return Ran(outputs)
 

@@ -287,12 +287,16 @@ def _due(conn: sqlite3.Connection, *, ids: Sequence[int], makers: Sequence[Maker
 
 
 def _failed(conn: sqlite3.Connection, *, ids: Sequence[int], makers: Sequence[str]) -> list[FailedJob]:
-    """Jobs that are failed or parked, with the reason."""
+    """Jobs that are failed or parked, with the reason.
+
+    What cannot be made of a file that is damaged at the source is no failure: the file's own findings say why.
+    """
     found: list[FailedJob] = []
     for empiar_id in ids:
         rows = conn.execute(
             "SELECT path, maker, state, error FROM jobs WHERE empiar_id = ? AND state IN ('failed', 'parked')"
-            " AND maker IN (SELECT value FROM json_each(?)) ORDER BY maker, path",
+            " AND maker IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM images i"
+            " WHERE i.file_id = jobs.file_id AND i.problems IS NOT NULL) ORDER BY maker, path",
             (empiar_id, json.dumps(list(makers))),
         )
         found += [

@@ -144,7 +144,7 @@ class ExtractChoice:
 
 
 def extract_particles(work: Work) -> Sequence[Output]:
-    """The micrograph's particles, cut out at the coordinates.
+    """The micrograph's particles, cut out at the coordinates; no file where it holds none.
 
     Raises:
         JobFault: nobody says how large a particle is.
@@ -156,9 +156,9 @@ def extract_particles(work: Work) -> Sequence[Output]:
     if image.facts.height is None:
         raise JobFault("the image's header does not tell its height", permanent=True)
     x, y, diameter = picks_from_top(coordinates.local, image.facts.height)
-    box = _box(work.parameters, diameter)
     if not x:
-        raise JobFault("it is annotated as holding no particle", permanent=True)
+        return []
+    box = _box(work.parameters, diameter)
     options = BoxOptions(
         box=box,
         edge=_edge(work.parameters),
@@ -242,6 +242,7 @@ def stack_makers(
                 workers,
                 parameters=_options(settings.making),
                 source=labels,
+                may_make_nothing=True,
             )
 
 
