@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import IO, Final, Protocol
 
 from empiar_imaging.formats.mrc import HEADER_BYTES, is_mrc, parse_header
-from empiar_imaging.pixels.durable import disk_fault
 from empiar_imaging.pixels.limits import ReadLimits, images_extra
+from empiar_schema.disk import storage_fault
 from empiar_schema.faults import UnreadableImage
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -44,7 +44,7 @@ def unpack(file: IO[bytes], kind: str, limits: ReadLimits) -> IO[bytes]:
     try:
         out = tempfile.TemporaryFile(dir=limits.scratch)  # noqa: SIM115 - handed to the caller
     except OSError as error:
-        raise disk_fault(error, "cannot make a temporary file") from error
+        raise storage_fault(error, "cannot make a temporary file") from error
     try:
         _copy(_OPENERS[kind](file), out, kind, limits.unpacked_bytes)
     except BaseException:
@@ -76,7 +76,7 @@ def _copy(packed: _Packed, out: IO[bytes], kind: str, most: int) -> None:
         try:
             out.write(piece)
         except OSError as error:
-            raise disk_fault(error, "cannot write a temporary file") from error
+            raise storage_fault(error, "cannot write a temporary file") from error
     if written == 0:
         raise UnreadableImage(f"the {kind} file holds nothing")
     out.seek(0)

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.arrive import sync_folder
 from empiar_mirror.makers.folder import Checked, remove_tree
 from empiar_mirror.makers.maker import JobFault, Task
 from empiar_mirror.makers.templates import on_disk
-from empiar_mirror.staging import storage_fault
 from empiar_schema import job_store
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.disk import make_folder, storage_fault, sync_folder
 from empiar_schema.faults import HostileName
 from empiar_schema.jobs import Product
 from empiar_schema.paths import RemotePath
@@ -85,7 +84,7 @@ def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checke
     try:
         for checked, product in pairs:
             final = derived / on_disk(product.path)
-            changed |= _made(final.parent)
+            changed |= make_folder(final.parent)
             (folder / checked.output.path).replace(final)
             changed.add(final.parent)
         for one in changed:
@@ -177,12 +176,3 @@ def _usable(listed: Path, empiar_id: int) -> Iterable[str]:
 
 def _list_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{_SUFFIX}")
-
-
-def _made(folder: Path) -> set[Path]:
-    """The folder exists; returns the parents whose new entries must be made durable."""
-    if folder.is_dir():
-        return set()
-    parents = _made(folder.parent)
-    folder.mkdir(exist_ok=True)
-    return parents | {folder.parent}
