@@ -25,11 +25,11 @@ from empiar_imaging.labels import (
     write_labels,
 )
 from empiar_imaging.labels.formats import MOST_BYTES
-from empiar_imaging.labels.names import stem_of
 from empiar_imaging.labels.recognise import HEAD_BYTES, counts_from_bottom, recognise
 from empiar_schema.disk import storage_fault, usual_mode
 from empiar_schema.faults import BadLabels, ConfigFault, HostileName
 from empiar_schema.paths import bytes_from_text, checked_name, suffix_of, text_from_bytes
+from empiar_schema.stems import stem_of
 
 _IMAGES: Final = frozenset({".mrc", ".mrcs", ".tif", ".tiff", ".eer"})
 _MOST_FILES: Final = 200_000
