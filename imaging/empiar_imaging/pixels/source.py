@@ -20,11 +20,12 @@ import numpy.typing as npt
 from empiar_imaging.formats import mrc, tiff
 from empiar_imaging.formats.evidence import FileBytes, Inspection
 from empiar_imaging.formats.inspect import inspect
+from empiar_imaging.formats.tiff_walk import MAGICS as TIFF_MAGICS
 from empiar_imaging.pixels.dm_layout import dm_layout
 from empiar_imaging.pixels.limits import ReadLimits
 from empiar_imaging.pixels.mrc_layout import mrc_layout
 from empiar_imaging.pixels.raw import Pixels, RawFrames, RawLayout
-from empiar_imaging.pixels.tiff import TIFF_MAGICS, EerFrames, check_frame, open_tiff
+from empiar_imaging.pixels.tiff import EerFrames, check_frame, open_tiff
 from empiar_imaging.pixels.unpack import compression_of, unpack
 from empiar_schema.disk import storage_fault
 from empiar_schema.faults import EmpiarMirrorError, UnreadableImage
