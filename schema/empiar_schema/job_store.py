@@ -15,7 +15,16 @@ from typing import Final
 
 from empiar_schema.codes import JOB_STATE_CODES, JOB_STATES
 from empiar_schema.faults import CatalogueFault
-from empiar_schema.jobs import JOBS_CLAIMABLE, Job, JobInput, JobState, Outcome, Product, Wish, job_may_follow
+from empiar_schema.jobs import (
+    JOBS_CLAIMABLE,
+    Job,
+    JobInput,
+    JobState,
+    NewProduct,
+    Outcome,
+    Wish,
+    job_may_follow,
+)
 
 _S = JobState
 _WANTED: Final = JOB_STATE_CODES[_S.WANTED]
@@ -194,7 +203,7 @@ def clear_places(conn: sqlite3.Connection, job_id: int, paths: Sequence[str]) ->
 def record_made(
     conn: sqlite3.Connection,
     job: Job,
-    products: Sequence[Product],
+    products: Sequence[NewProduct],
     *,
     inputs: Sequence[JobInput],
     outcome: Outcome,

@@ -18,7 +18,7 @@ from empiar_schema import job_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.disk import make_folder, storage_fault, sync_folder
 from empiar_schema.faults import HostileName
-from empiar_schema.jobs import Product
+from empiar_schema.jobs import NewProduct
 from empiar_schema.paths import RemotePath
 
 _SUFFIX: Final = ".placing"
@@ -31,13 +31,13 @@ def derived_folder(root: Path, empiar_id: int) -> Path:
     return root / "derived" / str(empiar_id)
 
 
-def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) -> tuple[Product, ...]:
+def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) -> tuple[NewProduct, ...]:
     """The products as they will be recorded, each at its path below ``derived/<id>``.
 
     Raises:
         JobFault: a name cannot be that of a file, or two outputs have one name.
     """
-    products: dict[str, Product] = {}
+    products: dict[str, NewProduct] = {}
     for one in checked:
         output = one.output
         parts = [part for part in (maker, task.directory, output.name) if part]
@@ -50,7 +50,7 @@ def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) 
         if path.path in products:
             raise JobFault(f"two of its outputs would be called {output.name[:80]!r}", permanent=True)
         stem = output.stem if output.stem is not None else task.stem
-        products[path.path] = Product(
+        products[path.path] = NewProduct(
             path.path, output.kind, one.size, one.sha256, stem, output.details, output.parent_file_id
         )
     return tuple(products.values())
@@ -73,7 +73,7 @@ def write_list(folder: Path, paths: Iterable[str]) -> None:
         raise storage_fault(error, f"cannot write {target}") from error
 
 
-def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checked, Product]]) -> None:
+def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checked, NewProduct]]) -> None:
     """Each output stands at its product's path, under a durable name.
 
     Raises:
