@@ -11,21 +11,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 from empiar_schema.codes import state_list
 from empiar_schema.states import HERE, Channel
+from empiar_schema.view_definitions.columns import path_by_id
 
 #: So many of the files that a job read are named with each of its products.
 LISTED_INPUTS: Final = 20
 
 _HERE: Final = state_list(sorted(HERE))
-_PATH: Final = (
-    "(SELECT CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END"
-    " FROM file f JOIN directory d ON d.directory_id = f.directory_id WHERE f.file_id = {})"
-)
 #: Inputs are bounded: a job on a whole entry may read as many files as it makes.
 _MADE_FILES: Final = (
-    f"SELECT p.path, p.kind, p.stem, {_PATH.format('p.parent_file_id')}, p.bytes, lower(hex(p.sha256)),"  # noqa: S608 - constants
+    f"SELECT p.path, p.kind, p.stem, {path_by_id('p.parent_file_id')}, p.bytes, lower(hex(p.sha256)),"  # noqa: S608 - constants
     " strftime('%Y-%m-%dT%H:%M:%SZ', p.made_at, 'unixepoch'), j.maker, j.recipe, j.command, j.version, j.log_path,"
     " (SELECT count(*) FROM job_input i WHERE i.job_id = p.job_id),"
-    f" (SELECT json_group_array(json_array(i.role, {_PATH.format('i.file_id')}, i.product)) FROM"
+    f" (SELECT json_group_array(json_array(i.role, {path_by_id('i.file_id')}, i.product)) FROM"
     f" (SELECT * FROM job_input WHERE job_id = p.job_id ORDER BY position LIMIT {LISTED_INPUTS}) i)"
     " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ?"
 )
