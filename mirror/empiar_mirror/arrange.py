@@ -23,7 +23,7 @@ from typing import Final
 from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, Origin, Place, Rule
 from empiar_mirror.linking import LinkMode, exchange, link_all
-from empiar_mirror.listing_reads import laid_files
+from empiar_mirror.view_files import laid_files
 from empiar_schema.disk import storage_fault, sync_folder
 from empiar_schema.faults import StorageFault
 from empiar_schema.layout_views import ViewRecipe
