@@ -13,7 +13,7 @@ from typing import Final
 
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
 from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
-from empiar_schema.faults import CatalogueFault
+from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import HERE, CopyState
@@ -171,7 +171,7 @@ def record_verified(conn: sqlite3.Connection, file_ids: Sequence[int], *, now: i
         if state not in _RE_READ:
             raise CatalogueFault(
                 f"the copy of file {file_id} is {state}: there is nothing to verify",
-                hint="this is a defect of the program; please report it",
+                hint=DEFECT,
             )
         if state is CopyState.DAMAGED:
             move(conn, file_id, CopyState.ARRIVED)
