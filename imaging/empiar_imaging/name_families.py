@@ -13,11 +13,11 @@ from typing import Final
 
 from empiar_imaging import role_words as words
 from empiar_schema.files import ListedFile
-from empiar_schema.paths import suffix_of
+from empiar_schema.paths import COMPRESSORS, suffix_of
+from empiar_schema.stems import stem_of
 
 _DIGITS: Final = re.compile(r"\d+")
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_COMPRESSORS: Final = frozenset({"gz", "bz2", "zst", "xz"})
 #: What may stand before the suffix and belongs to it: ``x.frames.tif``, ``x.mrc.mdoc``.
 _INNER: Final = frozenset({"frames", "movie", "mrc", "mrcs", "tif", "tiff", "eer", "st"})
 _OTHER_IMAGES: Final = frozenset({".eer", ".st", ".ali", ".rec", ".map", ".ccp4"})
@@ -51,7 +51,7 @@ def families_of(files: Sequence[ListedFile]) -> list[Family]:
     replace = _DIGITS.sub
     for place, file in enumerate(files):
         stem, _, last = file[0].rpartition(".")
-        if not stem or last in _COMPRESSORS or not last.islower():
+        if not stem or last in COMPRESSORS or not last.islower():
             suffix = suffix_of(file[0])
             stem, last = file[0][: len(file[0]) - len(suffix)], suffix[1:]
             if last.isdigit():
@@ -89,9 +89,9 @@ def base_suffix(name: str) -> str:
     return _uncompressed(suffix_of(name))
 
 
-def stem_of(name: str) -> str:
+def common_stem(name: str) -> str:
     """The name without its suffixes: what a movie, its sum and its notes have in common. Other dots in names stay."""
-    stem = name[: len(name) - len(suffix_of(name))]
+    stem = stem_of(name)
     head, _, last = stem.rpartition(".")
     return head if head and last.lower() in _INNER else stem
 

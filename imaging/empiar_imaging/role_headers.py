@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from empiar_imaging import role_words as words
-from empiar_imaging.name_families import Family, families_of, stem_of
+from empiar_imaging.name_families import Family, common_stem, families_of
 from empiar_imaging.roles import CROWD, FEW_FILES, FEW_SHARE
 from empiar_schema.files import ListedFile
 from empiar_schema.image_facts import ImageFacts
@@ -115,7 +115,7 @@ def refine(
         settled: dict[tuple[Judgement, bool], Judgement] = {}
         for place in look.places:
             before = judged[place]
-            is_sum = bool(neighbours.movie_stems) and stem_of(files[place].name) in neighbours.movie_stems
+            is_sum = bool(neighbours.movie_stems) and common_stem(files[place].name) in neighbours.movie_stems
             after = settled.get((before, is_sum))
             if after is None:
                 after = settled[before, is_sum] = _settled(before, look, neighbours, is_sum=is_sum)
@@ -184,7 +184,9 @@ def _neighbours(
         among_movies=among_movies,
         movie_frame=_most_common(movies),
         single_frame=_most_common(singles),
-        movie_stems=frozenset(stem_of(name) for name in named) if among_movies and singles else frozenset(),
+        movie_stems=frozenset(common_stem(name) for name in named)
+        if among_movies and singles
+        else frozenset(),
     )
 
 

@@ -19,10 +19,10 @@ from empiar_imaging.name_families import (
     Family,
     Shape,
     base_suffix,
+    common_stem,
     families_of,
     is_image,
     readable,
-    stem_of,
 )
 from empiar_schema.entry import ImageSet
 from empiar_schema.files import ListedFile
@@ -340,9 +340,9 @@ def _find_references(
         if known.role not in _FRAMES or known.certain or sums:
             continue
         if family.shape.suffix != suffix and folder.crowd[family.shape.suffix] <= min(FEW_FILES, count // 4):
-            stems = stems or frozenset(stem_of(files[place].name) for place in movie_places)
+            stems = stems or frozenset(common_stem(files[place].name) for place in movie_places)
             for place in family.members:
-                if files[place].bytes != 0 and stem_of(files[place].name) not in stems:
+                if files[place].bytes != 0 and common_stem(files[place].name) not in stems:
                     result[place] = Judgement(Role.GAIN, 0.75, _Why.OTHER_FORMAT)
         elif family.shape.suffix == suffix and len(family.members) <= FEW_FILES and count > 4 * FEW_FILES:
             typical = typical or _typical_bytes(files, movie_places) or 1

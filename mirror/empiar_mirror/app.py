@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import resource
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,17 +23,17 @@ from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.finishing import Finishing
+from empiar_mirror.folders import Folders
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.makers import placing, registry
-from empiar_mirror.plan_facts import asked_for
+from empiar_mirror.plan_facts import asked_for, bytes_held
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import (
     BagReport,
-    FailedFile,
     ImportReport,
     MakeReport,
     RecoveryReport,
@@ -43,15 +42,16 @@ from empiar_mirror.reports import (
 )
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
+from empiar_mirror.transfer_facts import failed_files, files_here, stale_entries
 from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import crawl_store, transfer_store
+from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
 from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.settings import Settings
+from empiar_schema.settings import CrawlSettings, Settings, TransferSettings
 from empiar_schema.states import Channel, CopyState
 from empiar_wire.hosts import Hosts
 from empiar_wire.http import PoliteHttp
@@ -78,37 +78,6 @@ class ProbedCrawl:
 
     crawl: CrawlReport
     probe: ProbeReport
-
-
-@dataclass(frozen=True, slots=True)
-class Folders:
-    """The folders below `root` (public contract, section 3)."""
-
-    root: Path
-    staging: Path
-    archive: Path
-    quarantine: Path
-    datasets: Path
-    manifests: Path
-    derived: Path
-
-    @classmethod
-    def below(cls, root: Path) -> Folders:
-        """The folders of `root`, made where missing.
-
-        Raises:
-            ConfigFault: `root` cannot be written.
-        """
-        names = ("staging", "archive", "quarantine", "datasets", "manifests", "derived")
-        try:
-            for name in names:
-                (root / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigFault(
-                f"the root folder {root} cannot be written: {error.strerror}",
-                hint="Set root in the configuration to a folder that you may write.",
-            ) from error
-        return cls(root, *(root / name for name in names))
 
 
 @dataclass(slots=True)
@@ -203,11 +172,7 @@ class Mirror:
             UnreachableFault: nothing of the archive could be reached.
         """
         crawl = self.settings.crawl
-        hosts = Hosts(
-            connections=crawl.connections,
-            requests_per_s=crawl.requests_per_s,
-            user_agent=user_agent(crawl.contact),
-        )
+        hosts = self._hosts(crawl)
         async with AsyncExitStack() as stack:
             http = PoliteHttp(hosts)
             stack.push_async_callback(http.aclose)
@@ -266,7 +231,9 @@ class Mirror:
 
     async def _crawl_what_is_needed(self, ids: Sequence[int]) -> CrawlReport | None:
         stale = await self.catalogue.read(
-            functools.partial(_stale, ids=ids, now=int(self.clock()), interval_s=self.settings.crawl.interval)
+            functools.partial(
+                stale_entries, ids=ids, now=int(self.clock()), interval_s=self.settings.crawl.interval
+            )
         )
         return await self.crawl(stale) if stale else None
 
@@ -354,11 +321,11 @@ class Mirror:
         only: Collection[int] | None = None,
     ) -> TransferReport:
         """What is wanted of these entries came; with `view`, only what it needs, the files `only`."""
-        here_before, _ = await self.catalogue.read(functools.partial(_here_counts, ids=ids))
+        here_before = await self.catalogue.read(functools.partial(files_here, ids=ids))
         tally = _Tally(self.observer)
         async with AsyncExitStack() as stack:
             transports = await self._transports(stack, channel)
-            _, held = await self.catalogue.read(functools.partial(_here_counts, ids=None))
+            held = await self.catalogue.read(bytes_held)
             engine = self._engine(transports, held_bytes=held, observer=tally)
             with self._stopping.telling(engine.stop):
                 if not self._stopping.stopped:
@@ -367,7 +334,7 @@ class Mirror:
                         least_priority=transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY,
                     )
         making, arranged = await self._finishing.follow(ids, view)
-        failed = await self.catalogue.read(functools.partial(_failed, ids=ids, only=only))
+        failed = await self.catalogue.read(functools.partial(failed_files, ids=ids, only=only))
         return TransferReport(
             arrived=tally.arrived,
             bytes_moved=tally.bytes_moved,
@@ -380,11 +347,7 @@ class Mirror:
 
     async def _transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
         transfer = self.settings.transfer
-        hosts = Hosts(
-            connections=transfer.connections,
-            requests_per_s=transfer.requests_per_s,
-            user_agent=user_agent(self.settings.crawl.contact),
-        )
+        hosts = self._hosts(transfer)
         transports: dict[Channel, Transport] = {}
         for name in (channel,) if channel else transfer.channels:
             match name:
@@ -485,6 +448,15 @@ class Mirror:
             clock=self.clock,
         )
 
+    # --- what they share ------------------------------------------------------------------------------
+
+    def _hosts(self, limits: CrawlSettings | TransferSettings) -> Hosts:
+        return Hosts(
+            connections=limits.connections,
+            requests_per_s=limits.requests_per_s,
+            user_agent=user_agent(self.settings.crawl.contact),
+        )
+
     async def _ids(self, ids: Sequence[int] | None) -> Sequence[int]:
         return ids if ids is not None else await self.catalogue.read(asked_for)
 
@@ -500,38 +472,3 @@ def _allow_open_files() -> None:
 def user_agent(contact: str) -> str:
     """How we introduce ourselves to every server: product, version, and whoever runs this mirror."""
     return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"
-
-
-def _stale(conn: sqlite3.Connection, *, ids: Sequence[int], now: int, interval_s: float) -> list[int]:
-    """Those of `ids` that the catalogue does not know, or knows too little or too old things of."""
-    due = set(crawl_store.due_entries(conn, now=now, interval_s=interval_s, relist_s=interval_s))
-    known = {row[0] for row in conn.execute("SELECT empiar_id FROM entries WHERE crawled_at IS NOT NULL")}
-    return [empiar_id for empiar_id in ids if empiar_id in due or empiar_id not in known]
-
-
-def _here_counts(conn: sqlite3.Connection, *, ids: Sequence[int] | None) -> tuple[int, int]:
-    """Files and bytes here, of these entries or of all."""
-    where = "" if ids is None else f"WHERE empiar_id IN ({','.join(str(int(i)) for i in ids)})"
-    row = conn.execute(
-        f"SELECT coalesce(sum(here_files), 0), coalesce(sum(here_bytes), 0) FROM entry_progress {where}"  # noqa: S608 - integers only
-    ).fetchone()
-    return row[0], row[1]
-
-
-def _failed(
-    conn: sqlite3.Connection, *, ids: Sequence[int], only: Collection[int] | None
-) -> list[FailedFile]:
-    """Copies that are not here after all, with the reason; those that the archive no longer lists are no failure of ours."""
-    failed = []
-    for empiar_id in ids:
-        rows = conn.execute(
-            "SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
-            "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
-            (empiar_id,),
-        )
-        failed += [
-            FailedFile(f"{empiar_id}/{path}", CopyState(state), error or "not tried yet")
-            for path, state, error, file_id in rows
-            if only is None or file_id in only
-        ]
-    return failed

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.arrive import sync_folder
 from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, Origin, Place, Rule
 from empiar_mirror.linking import LinkMode, exchange, link_all
-from empiar_mirror.listing_reads import laid_files
-from empiar_mirror.staging import storage_fault
+from empiar_mirror.view_files import laid_files
+from empiar_schema.disk import storage_fault, sync_folder
 from empiar_schema.faults import StorageFault
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.paths import RemotePath, bytes_from_text, checked_name

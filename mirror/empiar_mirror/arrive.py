@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from empiar_mirror.staging import PartFile, storage_fault
+from empiar_mirror.staging import PartFile
+from empiar_schema.disk import make_folder, storage_fault, sync_folder
 from empiar_schema.paths import RemotePath
 from empiar_schema.times import iso
 
@@ -58,7 +59,7 @@ def link_parts(archive: Path, group: Sequence[Verified]) -> list[Placed]:
         for verified in group:
             final = archive_path(archive, verified.remote)
             try:
-                folders |= _make_folder(final.parent)
+                folders |= make_folder(final.parent)
                 placed.append(Placed(verified, _link(verified, final)))
             except OSError as error:
                 if error.errno not in _OBSTACLES:
@@ -99,24 +100,6 @@ def _conflict(verified: Verified, final: Path) -> str | None:
         if hashlib.file_digest(stream, "sha256").digest() == verified.sha256:
             return None
     return f"other bytes, which this mirror did not record, stand at {final}"
-
-
-def _make_folder(folder: Path) -> set[Path]:
-    """The folder exists; returns the parents whose new entries must be made durable."""
-    if folder.is_dir():
-        return set()
-    parents = _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    return parents | {folder.parent}
-
-
-def sync_folder(folder: Path) -> None:
-    """Names made or removed in `folder` are durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def put_aside(quarantine: Path, remote: RemotePath, *, rejected: Path, reason: str, now: float) -> Path:

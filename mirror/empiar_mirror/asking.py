@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from empiar_mirror.listing_reads import selectable_files
 from empiar_mirror.selection import Selection, select
+from empiar_mirror.view_files import selectable_files
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import Settings
 from empiar_schema.transfer_store import want_entry, want_files

@@ -25,10 +25,11 @@ from empiar_imaging.labels import (
     write_labels,
 )
 from empiar_imaging.labels.formats import MOST_BYTES
-from empiar_imaging.labels.names import stem_of
 from empiar_imaging.labels.recognise import HEAD_BYTES, counts_from_bottom, recognise
-from empiar_schema.faults import BadLabels, ConfigFault, HostileName, StorageFault
+from empiar_schema.disk import storage_fault, usual_mode
+from empiar_schema.faults import BadLabels, ConfigFault, HostileName
 from empiar_schema.paths import bytes_from_text, checked_name, suffix_of, text_from_bytes
+from empiar_schema.stems import stem_of
 
 _IMAGES: Final = frozenset({".mrc", ".mrcs", ".tif", ".tiff", ".eer"})
 _MOST_FILES: Final = 200_000
@@ -240,7 +241,7 @@ def _store(places: Mapping[bytes, bytes], *, replace_files: bool) -> None:
                 f"{text_from_bytes(place)} has appeared meanwhile and is not replaced"
             ) from None
         except OSError as error:
-            raise StorageFault(f"cannot write {text_from_bytes(place)}: {error.strerror}") from error
+            raise storage_fault(error, f"cannot write {text_from_bytes(place)}") from error
 
 
 def _write_whole(place: bytes, content: bytes, *, replace_file: bool) -> None:
@@ -250,9 +251,7 @@ def _write_whole(place: bytes, content: bytes, *, replace_file: bool) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(draft, 0o666 & ~umask)  # noqa: PTH101 # the same
+        os.chmod(draft, usual_mode())  # noqa: PTH101 # the same
         if replace_file or not _linked(draft, place):
             os.replace(draft, place)  # noqa: PTH105 # the same
     finally:

@@ -20,7 +20,7 @@ from pathlib import Path
 from empiar_mirror.active import ActiveFile, FileSink, Verdict, worth_recording
 from empiar_mirror.agenda import Agenda
 from empiar_mirror.ending import Endings
-from empiar_mirror.fate import Decision, Next, ProvenWrong, Tried, decide
+from empiar_mirror.fate import STATE_AFTER, Decision, Next, Tried, decide, outcome_word
 from empiar_mirror.size_vote import settle_size
 from empiar_mirror.space import Space
 from empiar_mirror.staging import OVERLAP_BYTES, PartFile, part_path
@@ -33,7 +33,6 @@ from empiar_schema.events import Observer
 from empiar_schema.faults import (
     ChangedUpstream,
     EmpiarMirrorError,
-    Stalled,
     StorageFault,
     TransferFault,
     TransientFault,
@@ -41,7 +40,7 @@ from empiar_schema.faults import (
 )
 from empiar_schema.files import Validators
 from empiar_schema.settings import TransferSettings
-from empiar_schema.states import Channel, CopyState
+from empiar_schema.states import Channel
 from empiar_schema.transfer_store import Attempt, Block, Work
 
 #: Waits longer than this are spent in the catalogue (`not_before`), not in memory.
@@ -467,7 +466,7 @@ class Engine:
         )
         self._observer(
             events.AttemptFailed(
-                active.file_id, str(active.work.remote), channel, str(fault), _STATE_AFTER[decision.next]
+                active.file_id, str(active.work.remote), channel, str(fault), STATE_AFTER[decision.next]
             )
         )
         if active.verdict is None or decision.next is not Next.RESUME:
@@ -607,18 +606,6 @@ def _open_empty(files: Sequence[ActiveFile]) -> None:
         active.part = PartFile(active.path, empty=True)
 
 
-_STATE_AFTER = {
-    Next.RESUME: CopyState.PARTIAL,
-    Next.START_OVER: CopyState.WANTED,
-    Next.WHOLE: CopyState.WANTED,
-    Next.SETTLE_SIZE: CopyState.WANTED,
-    Next.PARK: CopyState.PARKED,
-    Next.QUARANTINE: CopyState.QUARANTINED,
-    Next.PAUSE: CopyState.PARTIAL,
-    Next.STOP: CopyState.PARTIAL,
-}
-
-
 def _attempt(run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> Attempt:
     return Attempt(
         file_id=run.active.file_id,
@@ -627,20 +614,6 @@ def _attempt(run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> At
         ended_at=outcome.ended_at,
         start_offset=outcome.claim.start,
         bytes_moved=outcome.bytes_moved,
-        outcome=_outcome_word(fault),
+        outcome=outcome_word(fault),
         error=str(fault) if fault else None,
     )
-
-
-def _outcome_word(fault: EmpiarMirrorError | None) -> str:
-    match fault:
-        case None:
-            return "done"
-        case Stalled():
-            return "stalled"
-        case ChangedUpstream():
-            return "changed"
-        case ProvenWrong():
-            return "damaged"
-        case _:
-            return "failed"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from empiar_schema.faults import (
     ChangedUpstream,
@@ -16,7 +18,7 @@ from empiar_schema.faults import (
     StorageFault,
     TransientFault,
 )
-from empiar_schema.states import Channel
+from empiar_schema.states import Channel, CopyState
 
 #: Fruitless attempts on one channel before the next one is tried.
 PER_CHANNEL = 2
@@ -36,6 +38,21 @@ class Next(StrEnum):
     QUARANTINE = "quarantine"
     PAUSE = "pause until there is space"
     STOP = "stop everything"
+
+
+#: The state of a copy while what was decided is done.
+STATE_AFTER: Final[Mapping[Next, CopyState]] = MappingProxyType(
+    {
+        Next.RESUME: CopyState.PARTIAL,
+        Next.START_OVER: CopyState.WANTED,
+        Next.WHOLE: CopyState.WANTED,
+        Next.SETTLE_SIZE: CopyState.WANTED,
+        Next.PARK: CopyState.PARKED,
+        Next.QUARANTINE: CopyState.QUARANTINED,
+        Next.PAUSE: CopyState.PARTIAL,
+        Next.STOP: CopyState.PARTIAL,
+    }
+)
 
 
 class ListingDisagrees(ChangedUpstream):
@@ -167,3 +184,18 @@ def _switch(tried: Tried, channel: Channel, then: Next) -> Decision:
     tried.channel = channel
     tried.on_channel = 0
     return Decision(then, channel)
+
+
+def outcome_word(fault: EmpiarMirrorError | None) -> str:
+    """What is recorded of an attempt that ended with `fault`."""
+    match fault:
+        case None:
+            return "done"
+        case Stalled():
+            return "stalled"
+        case ChangedUpstream():
+            return "changed"
+        case ProvenWrong():
+            return "damaged"
+        case _:
+            return "failed"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from empiar_mirror.makers.maker import stem_of
 from empiar_schema.jobs import JOB_MEANING, JobState
+from empiar_schema.stems import stem_of
 
 #: So many stuck jobs are named; the rest is counted.
 NAMED_JOBS: Final = 20

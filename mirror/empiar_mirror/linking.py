@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from empiar_mirror.staging import storage_fault
+from empiar_schema.disk import storage_fault
 
 LinkMode = Literal["auto", "hardlink", "reflink", "symlink", "copy"]
 LinkKind = Literal["hardlink", "reflink", "symlink", "copy"]

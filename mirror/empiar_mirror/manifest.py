@@ -12,7 +12,7 @@ from typing import Final
 
 from empiar_mirror.documents.writing import write_document
 from empiar_schema.paths import accession, bytes_from_text
-from empiar_schema.provenance_store import ArrivedFile, Product, arrived_files, products
+from empiar_schema.provenance_store import ArrivedFile, MadeFile, arrived_files, made_files
 
 CHECKSUMS: Final = "manifest-sha256.txt"
 PROVENANCE: Final = "provenance.json"
@@ -27,7 +27,7 @@ def write_entry_manifests(conn: sqlite3.Connection, root: Path, empiar_id: int) 
         StorageFault: the disk refused.
     """
     write_manifest(root, empiar_id, ((file.path, file.sha256) for file in arrived_files(conn, empiar_id)))
-    write_provenance(root, empiar_id, arrived_files(conn, empiar_id), products(conn, empiar_id))
+    write_provenance(root, empiar_id, arrived_files(conn, empiar_id), made_files(conn, empiar_id))
 
 
 def write_manifest(root: Path, empiar_id: int, rows: Iterable[tuple[str, str]]) -> bool:
@@ -44,7 +44,7 @@ def write_manifest(root: Path, empiar_id: int, rows: Iterable[tuple[str, str]]) 
 
 
 def write_provenance(
-    root: Path, empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[Product] = ()
+    root: Path, empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[MadeFile] = ()
 ) -> bool:
     """``provenance.json`` lists the entry's files and what was made of them, in their order; whether it changed.
 
@@ -72,7 +72,7 @@ def _folder(root: Path, empiar_id: int) -> Path:
 
 
 def _provenance_document(
-    empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[Product]
+    empiar_id: int, files: Iterable[ArrivedFile], derived: Iterable[MadeFile]
 ) -> Iterator[bytes]:
     """One JSON document, one line a file, in pieces: an entry can have a million files."""
     before = b""
@@ -118,7 +118,7 @@ def _arrived(file: ArrivedFile) -> dict[str, object]:
     )
 
 
-def _made(product: Product) -> dict[str, object]:
+def _made(product: MadeFile) -> dict[str, object]:
     return _known(
         {
             "path": product.path,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from empiar_mirror.query import Row, Rows, Value
+from empiar_schema.disk import usual_mode
 from empiar_schema.faults import ConfigFault, StorageFault
 
 #: The table's column widths come from so many first rows, so that a long result streams.
@@ -173,9 +174,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(usual_mode())
         temporary.replace(path)
     except OSError as error:
         raise StorageFault(

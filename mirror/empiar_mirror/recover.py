@@ -10,9 +10,10 @@ from pathlib import Path
 from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.arrive import archive_path
 from empiar_mirror.reports import RecoveryReport
-from empiar_mirror.staging import part_path, storage_fault
+from empiar_mirror.staging import part_path
 from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.disk import storage_fault
 from empiar_schema.transfer_store import Arrival, Work
 
 

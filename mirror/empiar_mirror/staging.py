@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import threading
@@ -13,7 +12,8 @@ from pathlib import Path
 import xxhash
 
 from empiar_mirror.stretches import BLOCK_BYTES, Stretch
-from empiar_schema.faults import ChangedUpstream, IntegrityFault, StorageFault
+from empiar_schema.disk import storage_fault
+from empiar_schema.faults import ChangedUpstream, IntegrityFault
 from empiar_schema.transfer_store import Block
 
 #: How much before the kept bytes' end is fetched again and compared when a partial is continued.
@@ -25,17 +25,6 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 def part_path(staging: Path, empiar_id: int, file_id: int) -> Path:
     """``staging/10017/123.part``: no suffix that a picker's or importer's glob would take."""
     return staging / str(empiar_id) / f"{file_id}.part"
-
-
-def storage_fault(error: OSError, what: str) -> StorageFault:
-    """The fault that an operating system error of the disk means."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = (
-        "Free some space, or lower what is wanted; the work goes on where it stopped."
-        if full
-        else "Check the disk and its mount; `empiar-mirror doctor` looks at both."
-    )
-    return StorageFault(f"{what}: {error.strerror or error}", hint=hint, full=full)
 
 
 class PartFile:

@@ -13,11 +13,12 @@ from typing import Final
 
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
 from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
-from empiar_schema.faults import CatalogueFault
+from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import HERE, CopyState
 from empiar_schema.times import iso
+from empiar_schema.view_definitions.columns import path_of
 
 _SECOND: Final = UNIT_CODES[1]
 _RE_READ: Final = HERE | {CopyState.DAMAGED}
@@ -121,7 +122,7 @@ def here_ids(
         "SELECT c.file_id FROM directory d JOIN file f ON f.directory_id = d.directory_id"
         " JOIN copy c ON c.file_id = f.file_id"
         f" WHERE d.empiar_id = ? AND c.state IN ({state_list(states)}) AND c.sha256 IS NOT NULL"
-        " ORDER BY CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END",
+        f" ORDER BY {path_of()}",
         (empiar_id,),
     )
     return array("q", (row[0] for row in rows))
@@ -150,7 +151,7 @@ def here_files(
         "SELECT f.file_id, d.path, f.name, c.state, c.bytes, c.sha256, ifnull(c.v_modified_at, f.modified_at),"
         f" i.problems FROM {tables} LEFT JOIN image i ON i.file_id = f.file_id"
         f" WHERE d.empiar_id = ? AND c.state IN ({state_list(states)}) AND c.sha256 IS NOT NULL{chosen}"
-        " ORDER BY CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END",
+        f" ORDER BY {path_of()}",
         (empiar_id,),
     )
     for file_id, directory, name, state, size, sha256, modified_at, problems in rows:
@@ -170,7 +171,7 @@ def record_verified(conn: sqlite3.Connection, file_ids: Sequence[int], *, now: i
         if state not in _RE_READ:
             raise CatalogueFault(
                 f"the copy of file {file_id} is {state}: there is nothing to verify",
-                hint="this is a defect of the program; please report it",
+                hint=DEFECT,
             )
         if state is CopyState.DAMAGED:
             move(conn, file_id, CopyState.ARRIVED)

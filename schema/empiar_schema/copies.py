@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from empiar_schema.codes import STATE_CODES, STATES
-from empiar_schema.faults import CatalogueFault
+from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
@@ -101,9 +101,7 @@ def state_of(conn: sqlite3.Connection, file_id: int) -> CopyState:
     """
     row = conn.execute("SELECT state FROM copy WHERE file_id = ?", (file_id,)).fetchone()
     if row is None:
-        raise CatalogueFault(
-            f"file {file_id} was never asked for", hint="this is a defect of the program; please report it"
-        )
+        raise CatalogueFault(f"file {file_id} was never asked for", hint=DEFECT)
     return STATES[row[0]]
 
 
@@ -119,7 +117,7 @@ def move(conn: sqlite3.Connection, file_id: int, after: CopyState) -> CopyState:
     if not may_follow(before, after):
         raise CatalogueFault(
             f"the copy of file {file_id} is {before} and cannot become {after}",
-            hint="this is a defect of the program; please report it",
+            hint=DEFECT,
         )
     conn.execute("UPDATE copy SET state = ? WHERE file_id = ?", (STATE_CODES[after], file_id))
     return before

@@ -187,14 +187,6 @@ class Paused(Event):
     until: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed(Event):
-    """Work goes on after a pause."""
-
-    name = "resumed"
-    reason: str
-
-
 class Observer(Protocol):
     """Listens to events. Must be quick and must not raise."""
 

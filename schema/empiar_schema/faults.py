@@ -27,10 +27,14 @@ elsewhere reads these classes only. Texts never hold a secret: URLs are given wi
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
+
+#: The hint of a fault that no user and no data can cause.
+DEFECT: Final = "this is a defect of the program; please report it"
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command (public contract, section 1)."""
+    """Exit codes of every command (public contract)."""
 
     OK = 0
     SOME_FILES_FAILED = 1

@@ -12,14 +12,11 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from empiar_schema.codes import ROLE_CODES
+from empiar_schema.codes import ROLES
 from empiar_schema.files import RoledFile
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.states import Role
-
-_ROLES: Final = {code: role for role, code in ROLE_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ def roled_files(conn: sqlite3.Connection, empiar_id: int) -> Iterator[RoledFile]
         (empiar_id,),
     )
     for file_id, directory, name, size, exact, modified_at, role in rows:
-        yield RoledFile(file_id, directory, name, size, bool(exact), modified_at, _ROLES[role])
+        yield RoledFile(file_id, directory, name, size, bool(exact), modified_at, ROLES[role])
 
 
 _FACTS = "format, width, height, frames, mode, pixel_size_angstrom, extended_header, problems"
@@ -155,7 +152,7 @@ def header_groups(conn: sqlite3.Connection, empiar_id: int) -> list[HeaderGroup]
             seen.add((directory, last))
             if (directory, last) not in covered:
                 path = f"{directory}/{example}" if directory else example
-                kind = Role.OTHER if role is None else _ROLES[role]
+                kind = Role.OTHER if role is None else ROLES[role]
                 groups.append(HeaderGroup(directory, kind, _facts(*facts), files, path, probed))
         covered |= seen
     return groups

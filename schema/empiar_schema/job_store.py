@@ -14,8 +14,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from empiar_schema.codes import JOB_STATE_CODES, JOB_STATES
-from empiar_schema.faults import CatalogueFault
-from empiar_schema.jobs import JOBS_CLAIMABLE, Job, JobInput, JobState, Outcome, Product, Wish, job_may_follow
+from empiar_schema.faults import DEFECT, CatalogueFault
+from empiar_schema.jobs import (
+    JOBS_CLAIMABLE,
+    Job,
+    JobInput,
+    JobState,
+    NewProduct,
+    Outcome,
+    Wish,
+    job_may_follow,
+)
 
 _S = JobState
 _WANTED: Final = JOB_STATE_CODES[_S.WANTED]
@@ -164,9 +173,7 @@ def state_of_job(conn: sqlite3.Connection, job_id: int) -> JobState:
     """
     row = conn.execute("SELECT state FROM job WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
-        raise CatalogueFault(
-            f"there is no job {job_id}", hint="this is a defect of the program; please report it"
-        )
+        raise CatalogueFault(f"there is no job {job_id}", hint=DEFECT)
     return JOB_STATES[row[0]]
 
 
@@ -177,7 +184,7 @@ def _move(conn: sqlite3.Connection, job_id: int, after: JobState) -> JobState:
     if not job_may_follow(before, after):
         raise CatalogueFault(
             f"job {job_id} is {before} and cannot become {after}",
-            hint="this is a defect of the program; please report it",
+            hint=DEFECT,
         )
     conn.execute("UPDATE job SET state = ? WHERE job_id = ?", (JOB_STATE_CODES[after], job_id))
     return before
@@ -194,7 +201,7 @@ def clear_places(conn: sqlite3.Connection, job_id: int, paths: Sequence[str]) ->
 def record_made(
     conn: sqlite3.Connection,
     job: Job,
-    products: Sequence[Product],
+    products: Sequence[NewProduct],
     *,
     inputs: Sequence[JobInput],
     outcome: Outcome,

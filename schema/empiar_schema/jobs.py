@@ -90,8 +90,8 @@ class JobInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """A file that a job made and that is durable at `path`, a stored text below ``derived/<id>``."""
+class NewProduct:
+    """A file that a job has just made, durable at `path`, a stored text below ``derived/<id>``; on record it is a `Product`."""
 
     path: str
     kind: str

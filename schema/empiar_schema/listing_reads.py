@@ -9,11 +9,10 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
-from empiar_schema.codes import ROLE_CODES, state_list
+from empiar_schema.codes import ROLE_CODES, ROLES, state_list
 from empiar_schema.states import HERE, Role
 
 _HERE: Final = state_list(sorted(HERE))
-_ROLES: Final = {number: role for role, number in ROLE_CODES.items()}
 
 
 class ListedRow(NamedTuple):
@@ -47,6 +46,4 @@ def listed_files(
     ).fetchall()
     for directory_id, directory in folders:
         for file_id, name, role, sha256, size, here in conn.execute(query, (directory_id, with_gone)):
-            yield ListedRow(
-                file_id, directory, name, _ROLES[role], sha256 if here else None, size, bool(here)
-            )
+            yield ListedRow(file_id, directory, name, ROLES[role], sha256 if here else None, size, bool(here))

@@ -19,6 +19,8 @@ from empiar_schema.faults import HostileName
 #: room for the mirror's own root).
 NAME_MAX_BYTES = 255
 PATH_MAX_BYTES = 3500
+#: Last suffixes that leave the one before them in force: ``.mrc.bz2``.
+COMPRESSORS = frozenset({"gz", "bz2", "zst", "xz"})
 
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 _AMBIGUOUS_PERCENT = re.compile(r"%(?=[0-9A-F]{2})")
@@ -121,7 +123,7 @@ def suffix_of(name: str) -> str:
     stem, dot, last = lower.rpartition(".")
     if not dot or not stem or not last:
         return ""
-    if last in {"gz", "bz2", "zst", "xz"}:
+    if last in COMPRESSORS:
         inner, inner_dot, inner_last = stem.rpartition(".")
         if inner and inner_dot and len(inner_last) <= 5:
             return f".{inner_last}.{last}"

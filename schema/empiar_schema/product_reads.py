@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from empiar_schema.codes import ROLE_CODES
+from empiar_schema.codes import ROLES
 from empiar_schema.products import Product
 from empiar_schema.states import Role
-
-_ROLES = {number: role for role, number in ROLE_CODES.items()}
 
 
 def products_of(conn: sqlite3.Connection, empiar_id: int) -> list[Product]:
@@ -28,4 +26,4 @@ def roles_worked_on(conn: sqlite3.Connection, empiar_id: int, maker: str) -> fro
         " WHERE j.empiar_id = ? AND j.maker = ? AND f.role IS NOT NULL",
         (empiar_id, maker),
     )
-    return frozenset(_ROLES[number] for (number,) in rows if number in _ROLES)
+    return frozenset(ROLES[number] for (number,) in rows if number in ROLES)

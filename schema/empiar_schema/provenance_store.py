@@ -11,11 +11,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 from empiar_schema.codes import state_list
 from empiar_schema.states import HERE, Channel
+from empiar_schema.view_definitions.columns import path_by_id
 
 #: So many of the files that a job read are named with each of its products.
 LISTED_INPUTS: Final = 20
 
 _HERE: Final = state_list(sorted(HERE))
+#: Inputs are bounded: a job on a whole entry may read as many files as it makes.
+_MADE_FILES: Final = (
+    f"SELECT p.path, p.kind, p.stem, {path_by_id('p.parent_file_id')}, p.bytes, lower(hex(p.sha256)),"  # noqa: S608 - constants
+    " strftime('%Y-%m-%dT%H:%M:%SZ', p.made_at, 'unixepoch'), j.maker, j.recipe, j.command, j.version, j.log_path,"
+    " (SELECT count(*) FROM job_input i WHERE i.job_id = p.job_id),"
+    f" (SELECT json_group_array(json_array(i.role, {path_by_id('i.file_id')}, i.product)) FROM"
+    f" (SELECT * FROM job_input WHERE job_id = p.job_id ORDER BY position LIMIT {LISTED_INPUTS}) i)"
+    " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class MadeFile:
     """A file that a job made of others. `path` is the stored text below ``derived/<id>``."""
 
     path: str
@@ -84,10 +94,8 @@ class Arrivals:
 
 def arrived_files(conn: sqlite3.Connection, empiar_id: int) -> Iterator[ArrivedFile]:
     """The files of the entry that are here, by path; memory stays flat, because SQLite sorts on disk."""
-    # The reason stands in the view as soon as roles are judged with reasons.
-    reason = "f.role_reason" if _has_column(conn, "files", "role_reason") else "NULL"
     rows = conn.execute(
-        f"SELECT f.path, f.role, f.role_confidence, {reason}, c.channel, f.https_url, f.ftp_url, f.globus_url, c.bytes,"  # noqa: S608 - a constant
+        "SELECT f.path, f.role, f.role_confidence, f.role_reason, c.channel, f.https_url, f.ftp_url, f.globus_url, c.bytes,"  # noqa: S608 - a constant
         " f.modified_at, f.first_seen_at, strftime('%Y-%m-%dT%H:%M:%SZ', c.arrived_at, 'unixepoch'), f.gone_at,"
         " lower(hex(c.sha256)), c.v_size, strftime('%Y-%m-%dT%H:%M:%SZ', c.v_modified_at, 'unixepoch'), c.v_etag"
         " FROM files f JOIN copy c ON c.file_id = f.file_id"
@@ -111,42 +119,21 @@ def arrivals(conn: sqlite3.Connection, empiar_id: int) -> list[Arrivals]:
     return [Arrivals(*row) for row in rows]
 
 
-def products(conn: sqlite3.Connection, empiar_id: int) -> Iterator[Product]:
+def made_files(conn: sqlite3.Connection, empiar_id: int) -> Iterator[MadeFile]:
     """What jobs made of the entry's files, by path."""
-    for row in conn.execute(f"{_product_sql(conn)} ORDER BY p.path", (empiar_id,)):
-        yield _product(row)
+    for row in conn.execute(f"{_MADE_FILES} ORDER BY p.path", (empiar_id,)):
+        yield _made_file(row)
 
 
-def product_at(conn: sqlite3.Connection, empiar_id: int, path: str) -> Product | None:
+def made_file(conn: sqlite3.Connection, empiar_id: int, path: str) -> MadeFile | None:
     """The product at this path below ``derived/<id>``; None if none is on record."""
-    row = conn.execute(f"{_product_sql(conn)} AND p.path = ?", (empiar_id, path)).fetchone()
-    return None if row is None else _product(row)
+    row = conn.execute(f"{_MADE_FILES} AND p.path = ?", (empiar_id, path)).fetchone()
+    return None if row is None else _made_file(row)
 
 
-def _product(row: sqlite3.Row) -> Product:
+def _made_file(row: sqlite3.Row) -> MadeFile:
     inputs = tuple(Input(*read) for read in json.loads(row[-1]))
-    return replace(Product(*row[:-1]), inputs=inputs)
-
-
-def _product_sql(conn: sqlite3.Connection) -> str:
-    path = (
-        "(SELECT CASE d.path WHEN '' THEN f.name ELSE d.path || '/' || f.name END"
-        " FROM file f JOIN directory d ON d.directory_id = f.directory_id WHERE f.file_id = {})"
-    )
-    count, inputs = "0", "'[]'"
-    if conn.execute("SELECT 1 FROM sqlite_schema WHERE name = 'job_input'").fetchone():
-        count = "(SELECT count(*) FROM job_input i WHERE i.job_id = p.job_id)"
-        # Bounded: a job on a whole entry may read as many files as it makes.
-        inputs = (
-            f"(SELECT json_group_array(json_array(i.role, {path.format('i.file_id')}, i.product)) FROM"  # noqa: S608
-            f" (SELECT * FROM job_input WHERE job_id = p.job_id ORDER BY position LIMIT {LISTED_INPUTS}) i)"
-        )
-    return (
-        f"SELECT p.path, p.kind, p.stem, {path.format('p.parent_file_id')}, p.bytes, lower(hex(p.sha256)),"  # noqa: S608
-        " strftime('%Y-%m-%dT%H:%M:%SZ', p.made_at, 'unixepoch'),"
-        f" j.maker, j.recipe, j.command, j.version, j.log_path, {count}, {inputs}"
-        " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ?"
-    )
+    return replace(MadeFile(*row[:-1]), inputs=inputs)
 
 
 def known_since(conn: sqlite3.Connection, empiar_id: int) -> str | None:
@@ -169,8 +156,3 @@ def without_user(url: str | None) -> str | None:
         return None
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _has_column(conn: sqlite3.Connection, view: str, column: str) -> bool:
-    found = conn.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (view, column)).fetchone()
-    return found is not None

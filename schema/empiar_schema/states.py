@@ -7,7 +7,7 @@ from typing import Final
 
 
 class CopyState(StrEnum):
-    """What is known of our copy of one wanted file (public contract, section 4)."""
+    """What is known of our copy of one wanted file (public contract)."""
 
     WANTED = "wanted"
     CLAIMED = "claimed"
@@ -76,7 +76,7 @@ class Channel(StrEnum):
 
 
 class Role(StrEnum):
-    """What a file is for (public contract, section 4)."""
+    """What a file is for (public contract)."""
 
     MICROGRAPH = "micrograph"
     MOVIE = "movie"

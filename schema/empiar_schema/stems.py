@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from empiar_schema.paths import COMPRESSORS
+
 #: The suffix of cryoSPARC's Patch Motion, deleted wherever it stands in a name.
 PATCH_MOTION: Final = "_patch_aligned_doseweighted"
-_COMPRESSORS: Final = frozenset({"gz", "bz2", "zst", "xz"})
-#: cryoSPARC's UID before a name; more than one only where a name went through twice.
-_UID: Final = re.compile(r"(?:[0-9]{21}_)+")
+#: cryoSPARC's UID before a name, and several, where a name went through more than once.
+_UID: Final = re.compile(r"[0-9]{21}_")
+_UIDS: Final = re.compile(r"(?:[0-9]{21}_)+")
 
 
 def stem_of(name: str) -> str:
@@ -22,11 +24,16 @@ def stem_of(name: str) -> str:
     stem, dot, last = name.rpartition(".")
     if not (dot and stem and last):
         return name
-    if last.lower() in _COMPRESSORS:
+    if last.lower() in COMPRESSORS:
         inner, _, inner_last = stem.rpartition(".")
         if inner and len(inner_last) <= 5:
             return inner
     return stem
+
+
+def without_uid(name: str) -> str:
+    """The name without the 21 digits that cryoSPARC puts before it; any other name stays as it is."""
+    return name[22:] if _UID.match(name) else name
 
 
 def cryoppp_name(name: str) -> str:
@@ -39,6 +46,6 @@ def cryoppp_name(name: str) -> str:
     cleaned = name
     while PATCH_MOTION in cleaned:
         cleaned = cleaned.replace(PATCH_MOTION, "")
-    if found := _UID.match(cleaned):
+    if found := _UIDS.match(cleaned):
         cleaned = cleaned[found.end() :]
     return cleaned if stem_of(cleaned) and not cleaned.startswith(".") else name

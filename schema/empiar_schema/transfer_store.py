@@ -36,7 +36,7 @@ from empiar_schema.copies import (
     state_of,
     work_of,
 )
-from empiar_schema.faults import CatalogueFault
+from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
 from empiar_schema.states import FAILED, Channel, CopyState
 
@@ -293,7 +293,7 @@ def _require_unfinished(conn: sqlite3.Connection, file_id: int) -> None:
     if state not in (_S.WANTED, _S.PARTIAL, _S.CLAIMED):
         raise CatalogueFault(
             f"the copy of file {file_id} is {state}: it has no part file",
-            hint="this is a defect of the program; please report it",
+            hint=DEFECT,
         )
 
 

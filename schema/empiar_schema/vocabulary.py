@@ -83,12 +83,6 @@ EXPERIMENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-SCALES: Final[Mapping[str, str]] = MappingProxyType(
-    {"1": "molecule", "2": "virus", "3": "cell", "4": "tissue", "5": "organism"}
-)
-
-WORKFLOW_TYPES: Final[Mapping[str, str]] = MappingProxyType({"1": "WorkflowHub"})
-
 #: Status codes of the XML schema. Only released and obsolete entries are known to be served.
 STATUSES: Final[Mapping[str, str]] = MappingProxyType(
     {

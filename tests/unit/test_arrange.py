@@ -15,7 +15,7 @@ from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_l
 from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, plan_layout
 from empiar_mirror.linking import LinkMode, exchange, link
-from empiar_mirror.listing_reads import laid_files
+from empiar_mirror.view_files import laid_files
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_roles
 from empiar_schema.faults import HostileName, StorageFault

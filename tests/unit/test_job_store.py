@@ -22,8 +22,8 @@ from empiar_schema.jobs import (
     Job,
     JobInput,
     JobState,
+    NewProduct,
     Outcome,
-    Product,
     Wish,
     job_may_follow,
 )
@@ -57,7 +57,7 @@ def claim(conn: sqlite3.Connection, *, now: int = 5, limit: int = 10) -> list[Jo
 
 
 def made(conn: sqlite3.Connection, job: Job, *paths: str) -> None:
-    products = [Product(path, "micrograph", 3, bytes(32), "a", {"limits": [0, 1]}) for path in paths]
+    products = [NewProduct(path, "micrograph", 3, bytes(32), "a", {"limits": [0, 1]}) for path in paths]
     store.record_made(
         conn, job, products, inputs=[JobInput("movie", file_id=job.file_id)], outcome=OUTCOME, now=20
     )

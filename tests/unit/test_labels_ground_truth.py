@@ -21,14 +21,14 @@ from empiar_imaging.labels.cryoppp_csv import COLUMNS, ENTRY_COLUMNS
 from empiar_imaging.labels.ground_truth import build_ground_truth
 from empiar_imaging.labels.matching import LabelledMicrograph, match
 from empiar_imaging.labels.names import (
-    cryoppp_name,
+    base_name,
+    base_stem,
     micrograph_of_file,
     micrograph_stem,
-    stem_of,
-    without_uid,
 )
 from empiar_imaging.labels.recognise import LabelKind, counts_from_bottom, passthrough_of, recognise
 from empiar_schema.faults import BadLabels
+from empiar_schema.stems import cryoppp_name, without_uid
 
 HEIGHT, WIDTH = 101, 57
 UID = "000123456789012345678"
@@ -221,11 +221,11 @@ def test_the_diameter_is_the_users_or_the_labels_or_the_boxs_and_never_invented(
 
 
 def test_names_lose_folders_the_last_suffix_and_a_uid_only_where_it_is_one() -> None:
-    assert stem_of("a/b.c.d.tif") == "b.c.d"
+    assert base_stem("a/b.c.d.tif") == "b.c.d"
     assert micrograph_stem("x/Jan16_12.46.42") == "Jan16_12.46.42"
-    assert without_uid(f"J1/{UID}_061.mrc") == "061.mrc"
+    assert without_uid(base_name(f"J1/{UID}_061.mrc")) == "061.mrc"
     assert without_uid("0123456789_061.mrc") == "0123456789_061.mrc"
-    name = f"J1/{UID}_m_patch_aligned_doseweighted.mrc"
+    name = base_name(f"J1/{UID}_m_patch_aligned_doseweighted.mrc")
     assert cryoppp_name(name) == "m.mrc" == cryoppp_name(cryoppp_name(name))
     assert cryoppp_name("m_patch_aligned.mrc") == "m_patch_aligned.mrc"
     assert micrograph_of_file("a.b_autopick.star") == "a.b"

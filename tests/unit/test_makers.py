@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import maker_functions
 from empiar_mirror.makers.folder import remove_tree
 from empiar_mirror.makers.function import FunctionMaker, each_file, each_product
-from empiar_mirror.makers.maker import EntryFiles, Facts, Maker, Source, Task, stem_of
+from empiar_mirror.makers.maker import EntryFiles, Facts, Maker, Source, Task
 from empiar_mirror.makers.pairing import Ambiguous, nearest
 from empiar_mirror.makers.registry import BuiltIn, configured
 from empiar_mirror.makers.runner import in_order
@@ -28,6 +28,7 @@ from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.paths import checked_name
 from empiar_schema.settings import Settings
 from empiar_schema.states import Role
+from empiar_schema.stems import stem_of
 from entry_here import ID, opened, put_here, rows
 
 MOVIES = {f"data/{name}.tif": (Role.MOVIE, f"movie {name}".encode()) for name in "abc"}

@@ -30,7 +30,7 @@ from empiar_schema.faults import StorageFault
 from empiar_schema.files import ListedFile, Validators
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.paths import bytes_from_text, text_from_bytes
-from empiar_schema.provenance_store import ArrivedFile, Input, Product
+from empiar_schema.provenance_store import ArrivedFile, Input, MadeFile
 from empiar_schema.states import Channel
 from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
 
@@ -174,7 +174,7 @@ def test_provenance_is_one_document_with_a_line_a_file(tmp_path: Path) -> None:
 
 
 def test_provenance_names_parent_command_and_version_of_what_was_derived(tmp_path: Path) -> None:
-    product = Product(
+    product = MadeFile(
         "jpeg/a.jpg", "rendition", "a", "data/a.mrc", 9, "ef" * 32, "2026-01-02T00:00:00Z", "jpeg", "r1",
         "to-jpeg --quality 90", "1.2", None, 2, (Input("gain", "data/gain.mrc", None), Input("mask", None, "m/a.png")),
     )  # fmt: skip

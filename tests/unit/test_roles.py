@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from empiar_imaging.name_families import stem_of
+from empiar_imaging.name_families import common_stem
 from empiar_imaging.roles import base_suffix, classify, nearest_imagesets, readable, role_of_category
 from empiar_schema.codes import ROLE_REASON_CODES
 from empiar_schema.entry import ImageSet
@@ -131,7 +131,7 @@ def test_dots_in_names_are_no_ends_of_stems() -> None:
     movies = [f"P.1_{n}.{n % 7}_Jan16_12.46.42.tif" for n in range(300)]
     assert roles("data", [*movies, "P.ref camera.dm4"])[-1] is Role.GAIN
     assert roles("data", [*movies, movies[7].replace(".tif", ".mrc")])[-1] is Role.MICROGRAPH
-    assert [stem_of(name) for name in ("a.b.tif", "a.frames.tif", "a.mrc.mdoc", "a.tif.bz2", "a")] == ["a.b", "a", "a", "a", "a"]  # fmt: skip
+    assert [common_stem(name) for name in ("a.b.tif", "a.frames.tif", "a.mrc.mdoc", "a.tif.bz2", "a")] == ["a.b", "a", "a", "a", "a"]  # fmt: skip
 
 
 def test_flats_and_darks_are_references_where_they_are_few() -> None:

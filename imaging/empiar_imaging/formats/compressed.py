@@ -76,10 +76,8 @@ def _inner_mrc_bytes(data: FileBytes) -> int | None:
         header = mrc.parse_header(unpacked.read(0, mrc.HEADER_BYTES))
     except (PackedDamage, NotAtHand):
         return None
-    if header is None or unpacked.ended or not (header.map_stamp and header.plausible and mrc.is_mrc(header)):
-        # The first of several members, or nothing that vouches for a length.
-        return None
-    return header.expected_bytes
+    # The first of several members says nothing of them all.
+    return None if header is None or unpacked.ended else header.vouched_bytes
 
 
 def peek_inside(data: Readable, *, name: str) -> Inspection:

@@ -100,6 +100,11 @@ class MrcHeader:
         row_bytes = (self.nx * MODES[self.mode][1] + 7) // 8
         return HEADER_BYTES + self.extended_bytes + row_bytes * self.ny * self.nz
 
+    @property
+    def vouched_bytes(self) -> int | None:
+        """`expected_bytes` where stamp and dimensions vouch for it, though the file's length is not known."""
+        return self.expected_bytes if self.map_stamp and self.plausible else None
+
 
 def parse_header(raw: bytes, *, size: int | None = None) -> MrcHeader | None:
     """The header in the byte order that makes sense; None for fewer than 1,024 bytes.

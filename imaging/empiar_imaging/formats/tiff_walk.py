@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from empiar_imaging.formats.evidence import Evidence, Readable
 
+#: The first bytes of TIFF and BigTIFF in both byte orders.
 MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _MOST_IFDS: Final = 200_000
@@ -28,7 +29,7 @@ SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, DESCRIPTION = 254, 256, 257, 258, 259
 STRIP_OFFSETS, SAMPLES, STRIP_COUNTS, X_RESOLUTION, UNIT, SUB_IFDS = 273, 277, 279, 282, 296, 330
 TILE_OFFSETS, TILE_COUNTS, SAMPLE_FORMAT = 324, 325, 339
 #: How frames of EER files are coded.
-_EER_COMPRESSIONS: Final = frozenset({65000, 65001, 65002})
+EER_COMPRESSIONS: Final = frozenset({65000, 65001, 65002})
 
 
 class Stop(Exception):
@@ -178,7 +179,7 @@ def add_frame(walk: Walk, tags: dict[int, Tag]) -> None:
     if (integer(walk, tags, SUBFILE) or 0) & 1:
         return
     walk.frames += 1
-    walk.uncoded += walk.eer and integer(walk, tags, COMPRESSION) not in _EER_COMPRESSIONS
+    walk.uncoded += walk.eer and integer(walk, tags, COMPRESSION) not in EER_COMPRESSIONS
     walk.first = walk.first or tags
 
 

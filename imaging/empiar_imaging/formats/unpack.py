@@ -7,7 +7,6 @@ promises, and the long one keeps nothing and gives up on a file that unpacks to 
 from __future__ import annotations
 
 import bz2
-import sys
 import zlib
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -20,8 +19,6 @@ HEAD_BYTES: Final = 2**20
 _HEAD_INPUT_BYTES: Final = 2**20
 _HEAD_PIECE_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 2**20
-#: A Zstandard frame may ask for 2 GiB of memory; its own command line refuses more than this unless told otherwise.
-_ZSTD_WINDOW_LOG: Final = 27
 #: Deflate cannot make more than 1,032 bytes of one; where others do, it is a bomb or an image of one value.
 _MOST_RATIO: Final = 1100
 _MOST_FREE_BYTES: Final = 256 * 2**20
@@ -75,23 +72,15 @@ class _Inflate:
         return out
 
 
-def _zstd() -> _Decoder:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-    decoder: _Decoder = zstd.ZstdDecompressor(options=options)
-    return decoder
-
-
 def _decoder(kind: str) -> _Decoder:
     match kind:
         case "gzip":
             return _Inflate()
         case "bzip2":
             return bz2.BZ2Decompressor()
-    return _zstd()
+    from empiar_imaging.formats.zstandard import decompressor
+
+    return decompressor()
 
 
 def _faults(kind: str) -> tuple[type[Exception], ...]:
@@ -100,10 +89,8 @@ def _faults(kind: str) -> tuple[type[Exception], ...]:
         return (zlib.error,)
     if kind == "bzip2":
         return (OSError, ValueError)
-    if sys.version_info >= (3, 14):
-        from compression.zstd import ZstdError
-    else:
-        from backports.zstd import ZstdError
+    from empiar_imaging.formats.zstandard import ZstdError
+
     return (ZstdError,)
 
 

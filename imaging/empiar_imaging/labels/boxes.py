@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from empiar_imaging.labels.frames import centres, corners, whole_corners
-from empiar_imaging.labels.names import stem_of
+from empiar_imaging.labels.names import base_stem
 from empiar_imaging.labels.star import floats
 from empiar_imaging.labels.star_tables import star_tables, star_text
 from empiar_imaging.labels.table import CoordinateOrigin, Floats, LabelTable
@@ -36,7 +36,7 @@ def read_box(raw: bytes, *, what: str, micrograph: str | None = None) -> LabelTa
     values, whole = _numbers(raw, what)
     if any(len(row) < 4 for row in values):
         raise BadLabels(f"{what}: a row has fewer than the four numbers x, y, width and height")
-    name = micrograph or stem_of(what)
+    name = micrograph or base_stem(what)
     table = _from_corners(np.array([row[:4] for row in values], "float64").reshape(-1, 4), None, name)
     return table if whole else table.noted("the file does not end with a line end: its last row may be cut")
 
@@ -91,7 +91,7 @@ def read_cbox(raw: bytes, *, what: str, micrograph: str | None = None) -> LabelT
     Raises:
         BadLabels: it is neither, is cut, or holds boxes of a volume (in more than one slice).
     """
-    name = micrograph or stem_of(what)
+    name = micrograph or base_stem(what)
     if b"_CoordinateX" not in raw:
         values, whole = _numbers(raw, what)
         if any(len(row) < 5 for row in values):

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from empiar_imaging.labels.frames import whole_centres
-from empiar_imaging.labels.names import base_name, micrograph_stem, stem_of
+from empiar_imaging.labels.names import base_name, base_stem, micrograph_stem
 from empiar_imaging.labels.star import floats
 from empiar_imaging.labels.table import (
     ANGLE_PSI,
@@ -85,7 +85,7 @@ def read_cryoppp(raw: bytes, *, what: str, micrograph: str | None = None) -> Lab
         )
     x, y = (floats(columns.pop(name), name, what) for name in (X, Y))
     names = columns.pop(MICROGRAPH, None)
-    name = micrograph or stem_of(what).removesuffix("_false_positives")
+    name = micrograph or base_stem(what).removesuffix("_false_positives")
     stored = {text: text_from_bytes(text.encode("latin-1")) for text in set(names or ())}
     notes = [] if rows.whole else ["the file does not end with a line end: its last row may be cut"]
     diameter = _diameter(columns.pop(DIAMETER, None), what, notes)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from empiar_imaging.labels.names import PATCH_MOTION_SUFFIX, base_name, stem_candidates, stem_of
+from empiar_imaging.labels.names import base_name, base_stem, stem_candidates
+from empiar_schema.stems import PATCH_MOTION
 
 #: Binnings by which picks and micrographs of one entry are apart in practice.
 _BINNINGS: Final = (1, 2, 3, 4, 6, 8)
@@ -47,10 +48,10 @@ class _Places:
     def __init__(self, micrographs: Sequence[LabelledMicrograph], *, cryoppp: bool) -> None:
         self._by_stem: dict[str, list[LabelledMicrograph]] = defaultdict(list)
         for micrograph in micrographs:
-            deposited = stem_of(micrograph.path) if micrograph.path else micrograph.stem
+            deposited = base_stem(micrograph.path) if micrograph.path else micrograph.stem
             stems = {micrograph.stem, deposited}
             if cryoppp:
-                stems |= {stem.replace(PATCH_MOTION_SUFFIX, "") for stem in stems}
+                stems |= {stem.replace(PATCH_MOTION, "") for stem in stems}
             for stem in stems:
                 self._by_stem[stem].append(micrograph)
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-#: What cryoSPARC puts behind the names of micrographs that its Patch Motion made; CryoPPP deletes it.
-PATCH_MOTION_SUFFIX: Final = "_patch_aligned_doseweighted"
-_UID: Final = re.compile(r"[0-9]{21}_")
+from empiar_schema.stems import cryoppp_name, stem_of, without_uid
+
 #: What pickers put between a micrograph's stem and the suffix of a file of its coordinates.
 _PICK_WORD: Final = re.compile(
     r"_(?:(?:auto|manual|topaz|cryolo)_?)?(?:picks?|picked|coords?|false_positives)$", re.IGNORECASE
@@ -26,11 +25,9 @@ def base_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def stem_of(name: str) -> str:
-    """The name without folders and without its last suffix only, so that dots within it stay."""
-    base = base_name(name)
-    stem, dot, _suffix = base.rpartition(".")
-    return stem if dot and stem else base
+def base_stem(name: str) -> str:
+    """The stem of the name without folders; dots within it stay."""
+    return stem_of(base_name(name))
 
 
 def micrograph_stem(name: str) -> str:
@@ -42,29 +39,12 @@ def micrograph_stem(name: str) -> str:
     return stem_of(base) if base.rpartition(".")[2].lower() in _IMAGE_SUFFIXES else base
 
 
-def without_uid(name: str) -> str:
-    """The name without folders and without the 21 digits that cryoSPARC puts before it; any other name stays as it is."""
-    base = base_name(name)
-    return base[22:] if _UID.match(base) else base
-
-
-def cryoppp_name(name: str) -> str:
-    """The name that CryoPPP gives a micrograph: without folders, UID and every ``_patch_aligned_doseweighted``.
-
-    Applying it twice changes nothing more.
-    """
-    base = without_uid(name).replace(PATCH_MOTION_SUFFIX, "")
-    while base != (again := without_uid(base).replace(PATCH_MOTION_SUFFIX, "")):
-        base = again
-    return base
-
-
 def micrograph_of_file(name: str) -> str:
     """The stem of the micrograph that a file of one micrograph's coordinates is named after.
 
     ``a_autopick.star`` and ``a_false_positives.csv`` belong to ``a``, ``a.b.box`` to ``a.b``.
     """
-    return without_pick_word(stem_of(name))
+    return without_pick_word(base_stem(name))
 
 
 def without_pick_word(stem: str) -> str:

@@ -15,12 +15,13 @@ from typing import Final
 from empiar_imaging.labels.cryoppp_csv import read_cryoppp
 from empiar_imaging.labels.ground_truth import GroundTruth, build_ground_truth
 from empiar_imaging.labels.matching import LabelledMicrograph
-from empiar_imaging.labels.names import base_name, stem_of
+from empiar_imaging.labels.names import base_name
 from empiar_imaging.labels.star import read_star
 from empiar_imaging.labels.table import CoordinateOrigin, LabelTable, concatenated
 from empiar_imaging.labels.tree_members import TreeMember, tree_members
 from empiar_schema.faults import BadLabels
 from empiar_schema.paths import suffix_of
+from empiar_schema.stems import stem_of
 
 MICROGRAPH_FOLDERS: Final = frozenset({"micrographs", "micrograph_images", "data"})
 LABEL_FOLDERS: Final = frozenset({"ground_truth", "metadata"})

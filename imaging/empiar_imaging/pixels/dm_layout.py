@@ -11,10 +11,10 @@ from empiar_imaging.formats.evidence import FileBytes
 from empiar_imaging.pixels.raw import RawLayout
 from empiar_schema.faults import UnreadableImage
 
-_CODES: Final = {
-    "int16": "i2", "float32": "f4", "complex64": "c8", "uint8": "u1", "int32": "i4", "int8": "i1", "uint16": "u2",
-    "uint32": "u4", "float64": "f8", "complex128": "c16",
-}  # fmt: skip
+#: Number types of pixels that are read, by NumPy's names for them.
+_MODES: Final = frozenset(
+    {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"}
+)
 
 
 def dm_layout(data: FileBytes) -> RawLayout:
@@ -27,9 +27,10 @@ def dm_layout(data: FileBytes) -> RawLayout:
     if found is None:
         raise UnreadableImage("the tags of the DM file do not say with certainty where its image stands")
     width, height, frames = found.facts.width or 0, found.facts.height or 0, found.facts.frames or 0
-    if found.facts.mode not in _CODES or min(width, height, frames) < 1:
-        raise UnreadableImage(f"DM pixels of type {found.facts.mode} are not read")
-    dtype = np.dtype(f"{found.order}{_CODES[found.facts.mode]}")
+    mode = found.facts.mode
+    if mode is None or mode not in _MODES or min(width, height, frames) < 1:
+        raise UnreadableImage(f"DM pixels of type {mode} are not read")
+    dtype = np.dtype(mode).newbyteorder(found.order)
     layout = RawLayout(found.start, width, height, frames, dtype)
     if layout.offset + layout.frames * layout.frame_bytes > data.size:
         raise UnreadableImage("the DM file is cut: it ends within its image")

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from empiar_schema.faults import StorageFault
-
-
-def disk_fault(error: OSError, what: str) -> StorageFault:
-    """The fault that an operating system error of the disk means."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = (
-        "Free some space; the work goes on where it stopped."
-        if full
-        else "Check the disk and its mount; `empiar-mirror doctor` looks at both."
-    )
-    return StorageFault(f"{what}: {error.strerror or error}", hint=hint, full=full)
+from empiar_schema.disk import storage_fault, sync_file, sync_folder
 
 
 @contextmanager
@@ -40,11 +28,11 @@ def durable_file(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         yield part
-        _flush(part)
+        sync_file(part)
         part.replace(target)
-        _flush(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
-        raise disk_fault(error, f"cannot write {target}") from error
+        raise storage_fault(error, f"cannot write {target}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -58,11 +46,3 @@ def write_durably(target: Path, data: bytes) -> None:
     """
     with durable_file(target) as part:
         part.write_bytes(data)
-
-
-def _flush(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -20,13 +20,14 @@ import numpy.typing as npt
 from empiar_imaging.formats import mrc, tiff
 from empiar_imaging.formats.evidence import FileBytes, Inspection
 from empiar_imaging.formats.inspect import inspect
+from empiar_imaging.formats.tiff_walk import MAGICS as TIFF_MAGICS
 from empiar_imaging.pixels.dm_layout import dm_layout
-from empiar_imaging.pixels.durable import disk_fault
 from empiar_imaging.pixels.limits import ReadLimits
 from empiar_imaging.pixels.mrc_layout import mrc_layout
 from empiar_imaging.pixels.raw import Pixels, RawFrames, RawLayout
-from empiar_imaging.pixels.tiff import TIFF_MAGICS, EerFrames, check_frame, open_tiff
+from empiar_imaging.pixels.tiff import EerFrames, check_frame, open_tiff
 from empiar_imaging.pixels.unpack import compression_of, unpack
+from empiar_schema.disk import storage_fault
 from empiar_schema.faults import EmpiarMirrorError, UnreadableImage
 from empiar_schema.paths import suffix_of, text_from_bytes
 
@@ -129,7 +130,7 @@ def open_image(
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            raise disk_fault(error, f"cannot read {path}") from error
+            raise storage_fault(error, f"cannot read {path}") from error
         file: IO[bytes] = stack.enter_context(os.fdopen(fd, "rb"))
         with _translated(name):
             source = _open(file, name, limits, stack)
@@ -215,7 +216,7 @@ def _translated(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # a seek to where no file can reach
             raise UnreadableImage(f"{name}: its structure is damaged: {error}") from error
-        raise disk_fault(error, f"cannot read {name}") from error
+        raise storage_fault(error, f"cannot read {name}") from error
     except Exception as error:
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UnreadableImage(f"{name}: it cannot be decoded: {text}") from error

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 
+from empiar_imaging.formats.tiff_walk import EER_COMPRESSIONS
 from empiar_imaging.pixels.limits import ReadLimits, images_extra
 from empiar_imaging.pixels.raw import Pixels, RawFrames, RawLayout
 from empiar_schema.faults import UnreadableImage
@@ -19,10 +20,7 @@ from empiar_schema.faults import UnreadableImage
 if TYPE_CHECKING:
     import tifffile
 
-#: The first bytes of TIFF and BigTIFF in both byte orders.
-TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNCOMPRESSED: Final = 1
-_EER: Final = frozenset({65000, 65001, 65002})
 #: Compressions whose output is bounded by the image's size: LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
 _BOUNDED: Final = frozenset({_UNCOMPRESSED, 5, 8, 32946, 32773, 34925, 34926, 50000})
 #: Bits of the run lengths by the kind of EER (65002 states them in tags).
@@ -46,10 +44,14 @@ def open_tiff(file: IO[bytes], limits: ReadLimits) -> RawFrames | TiffFrames | E
     tiff = tifffile.TiffFile(file, name="image")
     count = len(tiff.pages)
     first = tiff.pages[0].aspage()
-    if first.compression == _UNCOMPRESSED and count > 1 and tiff.pages[1].aspage().compression in _EER:
+    if (
+        first.compression == _UNCOMPRESSED
+        and count > 1
+        and tiff.pages[1].aspage().compression in EER_COMPRESSIONS
+    ):
         # Some writers put the sum before the frames.
         return EerFrames(file.fileno(), tiff, limits, skipped=1)
-    if first.compression in _EER:
+    if first.compression in EER_COMPRESSIONS:
         return EerFrames(file.fileno(), tiff, limits, skipped=0)
     _check(first, limits)
     if count == 1 and tiff.is_imagej:
@@ -167,7 +169,7 @@ class EerFrames:
         import imagecodecs
 
         page = self._tiff.pages[index + self._skipped].aspage()
-        if page.compression not in _EER or (page.imagelength, page.imagewidth) != counts.shape:
+        if page.compression not in EER_COMPRESSIONS or (page.imagelength, page.imagewidth) != counts.shape:
             raise UnreadableImage(f"frame {index + 1} of the EER file is unlike the first")
         data = self._events(page, index)
         skip, x_bits, y_bits = _SKIP_BITS.get(int(page.compression), 7), 2, 2

@@ -5,18 +5,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import sys
 import tempfile
 from collections.abc import Callable
 from typing import IO, Final, Protocol
 
-from empiar_imaging.formats.mrc import HEADER_BYTES, is_mrc, parse_header
-from empiar_imaging.pixels.durable import disk_fault
-from empiar_imaging.pixels.limits import ReadLimits, images_extra
+from empiar_imaging.formats.mrc import HEADER_BYTES, parse_header
+from empiar_imaging.pixels.limits import ReadLimits
+from empiar_schema.disk import storage_fault
 from empiar_schema.faults import UnreadableImage
 
 _PIECE_BYTES: Final = 1024 * 1024
-_ZSTD_WINDOW_LOG: Final = 27
 
 MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x1f\x8b\x08", ".gz"),
@@ -39,12 +37,11 @@ def unpack(file: IO[bytes], kind: str, limits: ReadLimits) -> IO[bytes]:
     Raises:
         UnreadableImage: it is damaged or cut, or unpacks to more than ``limits.unpacked_bytes``.
         StorageFault: the disk refused.
-        ConfigFault: no library for Zstandard is installed.
     """
     try:
         out = tempfile.TemporaryFile(dir=limits.scratch)  # noqa: SIM115 - handed to the caller
     except OSError as error:
-        raise disk_fault(error, "cannot make a temporary file") from error
+        raise storage_fault(error, "cannot make a temporary file") from error
     try:
         _copy(_OPENERS[kind](file), out, kind, limits.unpacked_bytes)
     except BaseException:
@@ -76,7 +73,7 @@ def _copy(packed: _Packed, out: IO[bytes], kind: str, most: int) -> None:
         try:
             out.write(piece)
         except OSError as error:
-            raise disk_fault(error, "cannot write a temporary file") from error
+            raise storage_fault(error, "cannot write a temporary file") from error
     if written == 0:
         raise UnreadableImage(f"the {kind} file holds nothing")
     out.seek(0)
@@ -84,9 +81,7 @@ def _copy(packed: _Packed, out: IO[bytes], kind: str, most: int) -> None:
 
 def _stated_bytes(head: bytes) -> int:
     header = parse_header(head[:HEADER_BYTES])
-    if header is None or not (header.map_stamp and header.plausible and is_mrc(header)):
-        return 0
-    return header.expected_bytes or 0
+    return (header and header.vouched_bytes) or 0
 
 
 def _too_large(kind: str, size: int, most: int) -> UnreadableImage:
@@ -97,14 +92,9 @@ def _too_large(kind: str, size: int, most: int) -> UnreadableImage:
 
 
 def _zstd(file: IO[bytes]) -> _Packed:
-    with images_extra():
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-    # A frame may ask for 2 GiB of memory; Zstandard's own command line refuses more than this too.
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-    return zstd.ZstdFile(file, options=options)
+    from empiar_imaging.formats.zstandard import opened
+
+    return opened(file)
 
 
 _OPENERS: Final[dict[str, Callable[[IO[bytes]], _Packed]]] = {

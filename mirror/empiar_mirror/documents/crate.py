@@ -30,7 +30,7 @@ from empiar_mirror.documents.subject import (
     pubmed_url,
 )
 from empiar_schema.entry import Author, Citation
-from empiar_schema.provenance_store import Arrivals, Product
+from empiar_schema.provenance_store import Arrivals, MadeFile
 
 CRATE: Final = "ro-crate-metadata.json"
 #: More files than this are described by their folders.
@@ -58,7 +58,7 @@ class CrateFacts:
     arrivals: Sequence[Arrivals]
     https_url: str | None
     #: What a job made, by the path below ``derived/<id>``.
-    product_at: Callable[[str], Product | None]
+    made_file: Callable[[str], MadeFile | None]
 
 
 def crate(facts: CrateFacts) -> Iterator[bytes]:
@@ -72,7 +72,7 @@ def crate(facts: CrateFacts) -> Iterator[bytes]:
 
 def _entities(facts: CrateFacts) -> Iterator[Entity]:
     files = [file for file in facts.files if file.utf8 is not None]
-    made = {file.place: facts.product_at(file.path) for file in files if file.origin != DEPOSITED}
+    made = {file.place: facts.made_file(file.path) for file in files if file.origin != DEPOSITED}
     actions = list(_creations(files, made))
     yield {
         "@id": CRATE,
@@ -284,11 +284,11 @@ def _arrival(facts: CrateFacts) -> Iterator[Entity]:
     }
 
 
-def _creations(files: Sequence[PlacedFile], made: Mapping[str, Product | None]) -> Iterator[Entity]:
+def _creations(files: Sequence[PlacedFile], made: Mapping[str, MadeFile | None]) -> Iterator[Entity]:
     """An action for every job that made files of the layout, and the programs that did it."""
     places = {(file.origin == DEPOSITED, file.path): _file_id(file) for file in files}
     results: dict[str, list[str]] = {}
-    jobs: dict[str, Product] = {}
+    jobs: dict[str, MadeFile] = {}
     for file in files:
         product = made.get(file.place)
         if product is not None:
@@ -313,7 +313,7 @@ def _creations(files: Sequence[PlacedFile], made: Mapping[str, Product | None]) 
         )
 
 
-def _sources(product: Product) -> list[tuple[bool, str]]:
+def _sources(product: MadeFile) -> list[tuple[bool, str]]:
     """What a product was made of: whether deposited, and the path."""
     sources = [(True, product.parent)] if product.parent else []
     for read in product.inputs:
@@ -322,7 +322,7 @@ def _sources(product: Product) -> list[tuple[bool, str]]:
     return list(dict.fromkeys(sources))
 
 
-def _how_made(product: Product, elsewhere: Sequence[str]) -> str:
+def _how_made(product: MadeFile, elsewhere: Sequence[str]) -> str:
     text = f"Command: {one_line(product.command)}." if product.command else "Made by a built-in maker."
     if elsewhere:
         text += f" Read files that are not in this layout: {', '.join(elsewhere)}."

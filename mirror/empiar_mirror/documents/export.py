@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrange import MAPPING
-from empiar_mirror.arrive import sync_folder
 from empiar_mirror.documents import bag
 from empiar_mirror.documents.placed import DEPOSITED, PlacedFile, placed_files
 from empiar_mirror.documents.view import DOCUMENTS, PAYLOAD, documents_folder
 from empiar_mirror.linking import LinkKind, link
-from empiar_mirror.staging import storage_fault
+from empiar_schema.disk import storage_fault, sync_file, sync_folder
 from empiar_schema.faults import ConfigFault, StorageFault
 from empiar_schema.paths import bytes_from_text
 
@@ -73,7 +72,7 @@ def _fill(fresh: Path, root: Path, empiar_id: int, *, layout: Path, described: P
         if (described / name).is_file():
             shutil.copyfile(described / name, fresh / name)
     for written in [payload / MAPPING, *(path for path in fresh.iterdir() if path.is_file())]:
-        _flush(written)
+        sync_file(written)
     for made in sorted(folders, reverse=True):
         sync_folder(made)
     sync_folder(fresh)
@@ -100,11 +99,3 @@ def _up_to(top: Path, folder: Path) -> Iterable[Path]:
     while folder != top:
         yield folder
         folder = folder.parent
-
-
-def _flush(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -58,8 +58,6 @@ class FolderSummary:
 
     files: int = 0
     bytes: int = 0
-    #: Files whose names are not UTF-8.
-    not_utf8: int = 0
     suffixes: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -89,8 +87,6 @@ class LayoutSummary:
         suffix = _suffix(file.name)
         if suffix in folder.suffixes or len(folder.suffixes) < _SUFFIXES:
             folder.suffixes[suffix] += 1
-        if file.utf8 is None:
-            folder.not_utf8 += 1
         self.no_bag = self.no_bag or _why_no_bag(file)
 
 

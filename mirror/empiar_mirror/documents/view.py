@@ -21,17 +21,16 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrange import MAPPING
-from empiar_mirror.arrive import sync_folder
 from empiar_mirror.documents import bag
 from empiar_mirror.documents.crate import CRATE, LISTED_FILES, CrateFacts, crate
 from empiar_mirror.documents.croissant import CROISSANT, MICROGRAPHS_TABLE, croissant, micrographs_table
 from empiar_mirror.documents.placed import LayoutSummary, placed_files, summarize
 from empiar_mirror.documents.subject import Subject
 from empiar_mirror.documents.writing import write_document
-from empiar_mirror.staging import storage_fault
 from empiar_schema.crawl_store import entry_of
+from empiar_schema.disk import storage_fault, sync_folder
 from empiar_schema.faults import StorageFault
-from empiar_schema.provenance_store import archive_https_url, arrivals, known_since, product_at
+from empiar_schema.provenance_store import archive_https_url, arrivals, known_since, made_file
 
 PAYLOAD: Final = "data"
 BAG_FILES: Final = (bag.DECLARATION, bag.INFO, bag.MANIFEST, bag.FETCH, bag.TAG_MANIFEST)
@@ -165,7 +164,7 @@ def _crate_facts(
         listed,
         arrivals(conn, subject.empiar_id),
         archive_https_url(conn),
-        lambda path: product_at(conn, subject.empiar_id, path),
+        lambda path: made_file(conn, subject.empiar_id, path),
     )
 
 

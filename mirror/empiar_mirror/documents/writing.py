@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from empiar_mirror.arrive import sync_folder
-from empiar_mirror.staging import storage_fault
+from empiar_schema.disk import storage_fault, sync_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Final
 from empiar_mirror.linking import link
 from empiar_mirror.makers.maker import JobFault, Output, Source
 from empiar_mirror.makers.templates import on_disk
-from empiar_mirror.staging import storage_fault
+from empiar_schema.disk import storage_fault
 from empiar_schema.faults import StorageFault
 
 #: What `touched` says when the input's folder has changed, not the input.

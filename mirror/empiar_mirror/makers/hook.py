@@ -22,7 +22,6 @@ from empiar_mirror.makers.maker import (
     Source,
     Task,
     recipe_digest,
-    stem_of,
 )
 from empiar_mirror.makers.pairing import Ambiguous, nearest
 from empiar_mirror.makers.templates import Filled, Unfilled, fill, names_used, values_of
@@ -31,6 +30,7 @@ from empiar_mirror.makers.watching import Bounds, reason_of, variables_for, watc
 from empiar_schema.hook_settings import HookSettings
 from empiar_schema.paths import text_from_bytes
 from empiar_schema.states import Role
+from empiar_schema.stems import stem_of
 
 #: A program that does not say its version in this time does not say it at all.
 VERSION_S = 60.0

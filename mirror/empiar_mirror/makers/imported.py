@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.makers.labels import IMPORTED
 from empiar_mirror.makers.maker import EntryFiles, Output, Ran, Task, recipe_digest
-from empiar_mirror.staging import storage_fault
+from empiar_schema.disk import storage_fault
 
 if TYPE_CHECKING:
     from empiar_imaging.labels.released import ReleasedEntry

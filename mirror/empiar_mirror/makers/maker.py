@@ -18,6 +18,7 @@ from empiar_mirror.layout import LaidFile
 from empiar_schema.faults import EmpiarMirrorError
 from empiar_schema.paths import suffix_of
 from empiar_schema.states import Role
+from empiar_schema.stems import stem_of
 
 
 class JobFault(EmpiarMirrorError):
@@ -97,12 +98,6 @@ class Source:
     def stem(self) -> str:
         """Its name without the suffix: what labels and micrographs are joined by."""
         return stem_of(self.name)
-
-
-def stem_of(name: str) -> str:
-    """``a.b.tif`` → ``a.b``; ``a.mrc.bz2`` → ``a``; a name without a suffix as it is."""
-    suffix = suffix_of(name)
-    return name[: -len(suffix)] if suffix else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,10 @@ class ThumbnailChoice:
             for product in files.products
             if (product.maker, product.role) == (self.label_maker, Kind.PARTICLE_COORDINATES)
         }
-        for image in chosen_images(files, (PRESETS[JPEG_VIEW],)):
+        # The images of that view are those worth a look: micrographs if there are any, else movies.
+        for image in chosen_images(files, (PRESETS["lite"],)):
             own = coordinates.get(image.file_id)
             yield Task.on(image) if own is None else Task.on(image, own)
-
-
-#: Its images are those worth a look: micrographs if there are any, else movies.
-JPEG_VIEW: Final = "lite"
 
 
 def draw_thumbnail(work: Work) -> Sequence[Output]:

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.arrive import sync_folder
 from empiar_mirror.makers.folder import Checked, remove_tree
 from empiar_mirror.makers.maker import JobFault, Task
 from empiar_mirror.makers.templates import on_disk
-from empiar_mirror.staging import storage_fault
 from empiar_schema import job_store
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.disk import make_folder, storage_fault, sync_folder
 from empiar_schema.faults import HostileName
-from empiar_schema.jobs import Product
+from empiar_schema.jobs import NewProduct
 from empiar_schema.paths import RemotePath
 
 _SUFFIX: Final = ".placing"
@@ -32,13 +31,13 @@ def derived_folder(root: Path, empiar_id: int) -> Path:
     return root / "derived" / str(empiar_id)
 
 
-def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) -> tuple[Product, ...]:
+def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) -> tuple[NewProduct, ...]:
     """The products as they will be recorded, each at its path below ``derived/<id>``.
 
     Raises:
         JobFault: a name cannot be that of a file, or two outputs have one name.
     """
-    products: dict[str, Product] = {}
+    products: dict[str, NewProduct] = {}
     for one in checked:
         output = one.output
         parts = [part for part in (maker, task.directory, output.name) if part]
@@ -51,7 +50,7 @@ def planned(maker: str, empiar_id: int, task: Task, checked: Sequence[Checked]) 
         if path.path in products:
             raise JobFault(f"two of its outputs would be called {output.name[:80]!r}", permanent=True)
         stem = output.stem if output.stem is not None else task.stem
-        products[path.path] = Product(
+        products[path.path] = NewProduct(
             path.path, output.kind, one.size, one.sha256, stem, output.details, output.parent_file_id
         )
     return tuple(products.values())
@@ -74,7 +73,7 @@ def write_list(folder: Path, paths: Iterable[str]) -> None:
         raise storage_fault(error, f"cannot write {target}") from error
 
 
-def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checked, Product]]) -> None:
+def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checked, NewProduct]]) -> None:
     """Each output stands at its product's path, under a durable name.
 
     Raises:
@@ -85,7 +84,7 @@ def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checke
     try:
         for checked, product in pairs:
             final = derived / on_disk(product.path)
-            changed |= _made(final.parent)
+            changed |= make_folder(final.parent)
             (folder / checked.output.path).replace(final)
             changed.add(final.parent)
         for one in changed:
@@ -177,12 +176,3 @@ def _usable(listed: Path, empiar_id: int) -> Iterable[str]:
 
 def _list_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}{_SUFFIX}")
-
-
-def _made(folder: Path) -> set[Path]:
-    """The folder exists; returns the parents whose new entries must be made durable."""
-    if folder.is_dir():
-        return set()
-    parents = _made(folder.parent)
-    folder.mkdir(exist_ok=True)
-    return parents | {folder.parent}

@@ -23,14 +23,15 @@ from empiar_mirror.rehearsal.faults import (
     Span,
     Stage,
 )
+from empiar_mirror.rehearsal.ftp_data import DataChannel
+from empiar_mirror.rehearsal.ftp_lines import list_options, ls_lines, mlsd_lines
 from empiar_mirror.rehearsal.http import TREE, faulty_pieces
-from empiar_mirror.rehearsal.link import Hangs, Link, Relay, listening_socket, port_of
-from empiar_mirror.rehearsal.listing import FOLDER_MTIME, as_text, distorted, find_file, find_folder
+from empiar_mirror.rehearsal.link import Hangs, Link, listening_socket, port_of
+from empiar_mirror.rehearsal.listing import as_text, distorted, find_file, find_folder
 from empiar_mirror.rehearsal.served import ServedLog
 
 _GREETING = "220-Welcome to the rehearsal of ftp.ebi.ac.uk\r\n220-\r\n220 "
 _FULL = "There are too many connected users, please try later."
-_HALF_A_YEAR_S = 182 * 86400
 _WHOLE_BODIES = {
     FaultKind.ERROR_BODY: ERROR_TEXT,
     FaultKind.HTML_PAGE: HTML_PAGE,
@@ -92,50 +93,6 @@ class _SessionEndError(Exception):
     """The control connection is to be closed."""
 
 
-class _DataChannel:
-    """A passive port and the one connection that a client makes to it."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._server: asyncio.Server | None = None
-        self._relay: Relay | None = None
-        self._arrived: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
-
-    async def listen(self) -> int:
-        self._arrived = asyncio.get_running_loop().create_future()
-        self._server = await asyncio.start_server(self._accept, sock=listening_socket())
-        port = port_of(self._server)
-        if not self._link.shapes:
-            return port
-        self._relay = Relay(self._link, port)
-        return await self._relay.start()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._arrived is None or self._arrived.done():
-            writer.close()
-        else:
-            self._arrived.set_result((reader, writer))
-
-    async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._arrived is None:
-            raise TimeoutError
-        return await asyncio.wait_for(asyncio.shield(self._arrived), 10)
-
-    async def close(self, *, abort: bool = False) -> None:
-        """All data sent so far is on its way, unless aborted; the port is closed."""
-        if self._server is not None:
-            self._server.close()
-        if self._arrived is not None and self._arrived.done() and not self._arrived.cancelled():
-            writer = self._arrived.result()[1]
-            if abort:
-                writer.transport.abort()
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        if self._relay is not None:
-            await self._relay.close(deliver=not abort)
-
-
 class _Session:
     """One control connection."""
 
@@ -146,7 +103,7 @@ class _Session:
         self._folder = b"/"
         self._restart = 0
         self._sent = 0
-        self._data: _DataChannel | None = None
+        self._data: DataChannel | None = None
         self._verbs: dict[bytes, Callable[[bytes], Awaitable[None]]] = {
             b"USER": self._user,
             b"PASS": self._pass,
@@ -267,7 +224,7 @@ class _Session:
 
     async def _listen(self) -> int:
         await self.close_data(abort=True)
-        self._data = _DataChannel(self._server.link)
+        self._data = DataChannel(self._server.link)
         return await self._data.listen()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -289,15 +246,15 @@ class _Session:
     # Listings
 
     async def _list(self, argument: bytes) -> None:
-        options, path = _options(argument)
-        await self._listing(b"LIST", path, lambda rows: _ls_lines(rows, everything=b"a" in options))
+        options, path = list_options(argument)
+        await self._listing(b"LIST", path, lambda rows: ls_lines(rows, everything=b"a" in options))
 
     async def _nlst(self, argument: bytes) -> None:
-        _, path = _options(argument)
+        _, path = list_options(argument)
         await self._listing(b"NLST", path, lambda rows: (name + b"\r\n" for name, _ in rows))
 
     async def _mlsd(self, argument: bytes) -> None:
-        await self._listing(b"MLSD", argument, _mlsd_lines)
+        await self._listing(b"MLSD", argument, mlsd_lines)
 
     async def _listing(
         self, verb: bytes, argument: bytes, lines: Callable[[Iterator[tuple[bytes, Node]]], Iterator[bytes]]
@@ -520,41 +477,3 @@ class _Session:
     async def _send_line(self, line: str | bytes) -> None:
         self._writer.write((line.encode() if isinstance(line, str) else line) + b"\r\n")
         await self._writer.drain()
-
-
-def _options(argument: bytes) -> tuple[bytes, bytes]:
-    """Options and path of a LIST: like vsftpd, whatever begins with a dash is taken for options."""
-    if not argument.startswith(b"-"):
-        return b"", argument
-    options, _, path = argument.partition(b" ")
-    return options, path
-
-
-def _ls_lines(rows: Iterator[tuple[bytes, Node]], *, everything: bool) -> Iterator[bytes]:
-    """``ls -l`` as vsftpd prints it: minutes for the last half year, the year before that."""
-    now = time.time()
-    if everything:
-        yield from (_ls_line(name, None, now) for name in (b".", b".."))
-    for name, node in rows:
-        if everything or not name.startswith(b"."):
-            yield _ls_line(name, node, now)
-
-
-def _ls_line(name: bytes, node: Node, now: float) -> bytes:
-    size, mtime = (4096, FOLDER_MTIME) if node is None else (node.size, node.mtime)
-    form = "%b %d %H:%M" if now - _HALF_A_YEAR_S < mtime <= now else "%b %d  %Y"
-    mode, links = (b"drwxr-xr-x", 2) if node is None else (b"-rw-r--r--", 1)
-    when = time.strftime(form, time.gmtime(mtime)).encode()
-    return b"%s %4d %-8s %-8s %8d %s %s\r\n" % (mode, links, b"ftp", b"ftp", size, when, name)
-
-
-def _mlsd_lines(rows: Iterator[tuple[bytes, Node]]) -> Iterator[bytes]:
-    for name, node in rows:
-        moment = time.strftime("%Y%m%d%H%M%S", time.gmtime(FOLDER_MTIME if node is None else node.mtime))
-        size = b"" if node is None else b"size=%d;" % node.size
-        yield b"type=%s;%smodify=%s; %s\r\n" % (
-            b"dir" if node is None else b"file",
-            size,
-            moment.encode(),
-            name,
-        )

@@ -1,0 +1,45 @@
+"""The facts by which a transfer is begun and reported."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from empiar_mirror.reports import FailedFile
+from empiar_schema import crawl_store
+from empiar_schema.states import CopyState
+
+
+def stale_entries(conn: sqlite3.Connection, *, ids: Sequence[int], now: int, interval_s: float) -> list[int]:
+    """Those of `ids` that the catalogue does not know, or knows too little or too old things of."""
+    due = set(crawl_store.due_entries(conn, now=now, interval_s=interval_s, relist_s=interval_s))
+    known = {row[0] for row in conn.execute("SELECT empiar_id FROM entries WHERE crawled_at IS NOT NULL")}
+    return [empiar_id for empiar_id in ids if empiar_id in due or empiar_id not in known]
+
+
+def files_here(conn: sqlite3.Connection, *, ids: Sequence[int]) -> int:
+    """How many files of these entries are here."""
+    numbers = ",".join(str(int(empiar_id)) for empiar_id in ids)
+    row = conn.execute(
+        f"SELECT coalesce(sum(here_files), 0) FROM entry_progress WHERE empiar_id IN ({numbers})"  # noqa: S608 - integers only
+    ).fetchone()
+    return int(row[0])
+
+
+def failed_files(
+    conn: sqlite3.Connection, *, ids: Sequence[int], only: Collection[int] | None
+) -> list[FailedFile]:
+    """Copies that are not here after all, with the reason; those that the archive no longer lists are no failure of ours."""
+    failed = []
+    for empiar_id in ids:
+        rows = conn.execute(
+            "SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
+            "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
+            (empiar_id,),
+        )
+        failed += [
+            FailedFile(f"{empiar_id}/{path}", CopyState(state), error or "not tried yet")
+            for path, state, error, file_id in rows
+            if only is None or file_id in only
+        ]
+    return failed

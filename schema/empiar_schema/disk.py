@@ -1,0 +1,54 @@
+"""What the disk says and promises: its errors as a fault, and bytes and names that outlive a power cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from empiar_schema.faults import StorageFault
+
+
+def storage_fault(error: OSError, what: str) -> StorageFault:
+    """The fault that an operating system error of the disk means."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = (
+        "Free some space, or lower what is wanted; the work goes on where it stopped."
+        if full
+        else "Check the disk and its mount; `empiar-mirror doctor` looks at both."
+    )
+    return StorageFault(f"{what}: {error.strerror or error}", hint=hint, full=full)
+
+
+def sync_file(file: Path) -> None:
+    """The bytes of `file` are durable."""
+    _sync(file, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def sync_folder(folder: Path) -> None:
+    """Names made or removed in `folder` are durable."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> set[Path]:
+    """`folder` exists; returns the folders that have to be given to `sync_folder` before its name is durable."""
+    if folder.is_dir():
+        return set()
+    above = make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    return above | {folder.parent}
+
+
+def usual_mode() -> int:
+    """The mode that a new file has by the process's umask. Temporary files are private until they get it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

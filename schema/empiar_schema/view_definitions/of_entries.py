@@ -1,0 +1,228 @@
+"""Views of entries: their metadata, how far their copies are, what is subscribed to."""
+
+# SQL is put together from this package's own constants; values are always bound.
+
+from __future__ import annotations
+
+from typing import Final
+
+from empiar_schema.codes import state_list
+from empiar_schema.states import FAILED, HERE, CopyState, EntryState
+from empiar_schema.view_definitions.columns import Column, View, iso, same
+
+_HERE: Final = state_list(sorted(HERE))
+
+_FAILED: Final = state_list(sorted(FAILED))
+
+_BEGUN: Final = state_list((CopyState.CLAIMED, CopyState.PARTIAL))
+
+ENTRIES: Final = View(
+    "entries",
+    "One row an entry of EMPIAR, as the archive describes it and as it was last listed.",
+    (
+        *same("e", ("empiar_id", "The entry's number, 10017.")),
+        Column("accession", "'EMPIAR-' || e.empiar_id", "The entry's accession, EMPIAR-10017."),
+        *same(
+            "e",
+            ("title", "Title, as typed by the depositor, HTML entities resolved."),
+            ("status", "REL released, OBS obsolete; others as the archive gives them."),
+            (
+                "experiment_type",
+                "EMDB (single particle, tomography), FIB-SEM, MicroED, …; an open vocabulary.",
+            ),
+            ("scale", "molecule, virus, cell, tissue or organism; null on older entries."),
+            ("deposition_date", "Day of deposition."),
+            ("release_date", "Day of release."),
+            ("update_date", "Day of the last change, as the entry states it."),
+            ("obsolete_date", "Day on which the entry became obsolete; null otherwise."),
+            ("dataset_size", "Size as stated, 305.5 GB; binary units, one decimal."),
+            ("dataset_bytes", "dataset_size in bytes, right to half a tenth of its unit."),
+            ("doi", "DOI of the entry."),
+        ),
+        Column(
+            "imageset_count",
+            "(SELECT count(*) FROM imageset s WHERE s.empiar_id = e.empiar_id)",
+            "Image sets of the entry.",
+        ),
+        *same(
+            "e",
+            ("file_count", "Files listed and not gone; 0 before the first listing."),
+            ("file_bytes", "Bytes of those files, as far as their sizes are known."),
+        ),
+        Column("crawled_at", iso("e.crawled_at"), "When the metadata was last read."),
+        Column(
+            "listed_at",
+            iso("(SELECT completed_at FROM listing l WHERE l.listing_id = e.current_listing)"),
+            "When the last complete file listing ended.",
+        ),
+        Column(
+            "listing_source",
+            "(SELECT s.name FROM listing l JOIN source s USING (source_id) WHERE l.listing_id = e.current_listing)",
+            "Where that listing came from: ftp, https.",
+        ),
+        Column("record_source", "e.record_source", "Where the metadata came from: api, xml."),
+        Column("discovered_at", iso("e.discovered_at"), "When this mirror first heard of the entry."),
+        Column(
+            "unlisted_since",
+            iso("e.unlisted_since"),
+            "Since when complete enumerations lack the entry; null while they name it.",
+        ),
+        Column(
+            "withdrawn_at",
+            iso("e.withdrawn_at"),
+            "When a second look confirmed that the archive serves no such entry; our copies stay.",
+        ),
+    ),
+    "FROM entry e",
+)
+
+IMAGESETS: Final = View(
+    "imagesets",
+    "One row an image set, as the entry states it; depositors get it wrong now and then (see contradictions).",
+    same(
+        "s",
+        ("empiar_id", "The entry's number."),
+        ("position", "Order in the entry, from 0; neither name nor directory is unique."),
+        ("name", "Name, as typed by the depositor."),
+        (
+            "directory",
+            "Folder below the entry; empty is the entry's own. It may not exist, or lie above the files.",
+        ),
+        ("category", "micrographs - multiframe, tilt series, …; an open vocabulary."),
+        ("header_format", "Format of the header: MRC, TIFF, EER, …"),
+        ("data_format", "Format of the data: MRC, TIFF, EER, …"),
+        ("voxel_type", "Number type: SIGNED BYTE, 32 BIT FLOAT, …"),
+        ("image_count", "Images or tilt series, as stated."),
+        ("frames_per_image", "Frames of an image, as stated."),
+        ("image_width", "Pixels; null where it varies or is not stated."),
+        ("image_height", "Pixels; null where it varies or is not stated."),
+        ("pixel_width_angstrom", "Å a pixel."),
+        ("pixel_height_angstrom", "Å a pixel; may be null while the width is set."),
+        ("details", "Free text."),
+        ("frame_range_min", "First frame kept."),
+        ("frame_range_max", "Last frame kept."),
+        ("micrographs_file_pattern", "Glob of the micrographs from the entry's folder, as typed."),
+        ("picked_particles_file_pattern", "Glob of the picked particles, as typed."),
+        ("picked_particles_directory", "Folder of the picked particles below the entry."),
+        ("segmentation_count", "Segmentations that belong to the set."),
+    ),
+    "FROM imageset s",
+)
+
+CROSS_REFERENCES: Final = View(
+    "cross_references",
+    "Other records that belong to an entry.",
+    same(
+        "x",
+        ("empiar_id", "The entry's number."),
+        ("kind", "EMDB, PDB, EMPIAR, BioStudies, IDR, DOI, PubMed or Workflow."),
+        ("accession", "Accession or address of the other record: EMD-2275."),
+    ),
+    "FROM cross_reference x",
+)
+
+AUTHORS: Final = View(
+    "authors",
+    "Authors of entries. No e-mail, telephone or fax is stored.",
+    same(
+        "a",
+        ("empiar_id", "The entry's number."),
+        ("position", "Order in the entry, from 0."),
+        ("name", "Surname and initials: Scheres SHW."),
+        ("orcid", "ORCID, where known."),
+    ),
+    "FROM author a",
+)
+
+CITATIONS: Final = View(
+    "citations",
+    "Publications on an entry's data.",
+    same(
+        "c",
+        ("empiar_id", "The entry's number."),
+        ("position", "Order in the entry, from 0."),
+        ("authors", "Names, separated by semicolons."),
+        ("title", "Title."),
+        ("journal", "Journal, or its abbreviation where only that is given."),
+        ("volume", "Volume."),
+        ("issue", "Issue."),
+        ("first_page", "First page."),
+        ("last_page", "Last page."),
+        ("year", "Year."),
+        ("doi", "DOI, without resolver."),
+        ("pubmed_id", "PubMed number."),
+        ("published", "1 if published, 0 if not, null if not stated."),
+        ("preprint", "1 if a preprint, 0 if not, null if not stated."),
+        ("details", "Free text."),
+    ),
+    "FROM citation c",
+)
+
+GRANTS: Final = View(
+    "grants",
+    "Grants that paid for an entry's data.",
+    same(
+        "g",
+        ("empiar_id", "The entry's number."),
+        ("position", "Order in the entry, from 0."),
+        ("funding_body", "Who paid."),
+        ("code", "Number of the grant."),
+        ("country", "Country of the funding body."),
+    ),
+    "FROM funding g",
+)
+
+_FILES_IN: Final = "ifnull(sum(p.files) FILTER (WHERE p.state IN ({})), 0)"
+
+_BYTES_IN: Final = "ifnull(sum(p.bytes) FILTER (WHERE p.state IN ({})), 0)"
+
+_ENTRY_STATE: Final = f"""CASE
+        WHEN ifnull(sum(p.files), 0) = 0 THEN '{EntryState.LISTED}'
+        WHEN sum(p.files) = {_FILES_IN.format(_HERE)} THEN '{EntryState.COMPLETE}'
+        WHEN sum(p.files) = {_FILES_IN.format(_HERE + ", " + _FAILED)} THEN '{EntryState.INCOMPLETE}'
+        WHEN {_FILES_IN.format(_HERE + ", " + _BEGUN)} > 0 THEN '{EntryState.TRANSFERRING}'
+        ELSE '{EntryState.WANTED}' END"""
+
+ENTRY_PROGRESS: Final = View(
+    "entry_progress",
+    "How far the copies of each known entry are; kept up by every change of a copy, so it costs nothing to ask.",
+    (
+        Column("empiar_id", "e.empiar_id", "The entry's number."),
+        Column("wanted_files", "ifnull(sum(p.files), 0)", "Files ever asked for, those here included."),
+        Column("wanted_bytes", "ifnull(sum(p.bytes), 0)", "Their bytes, as far as known."),
+        Column("here_files", _FILES_IN.format(_HERE), "Files here and proven."),
+        Column("here_bytes", _BYTES_IN.format(_HERE), "Their bytes."),
+        Column("failed_files", _FILES_IN.format(_FAILED), "Files parked, quarantined or damaged."),
+        Column(
+            "state",
+            _ENTRY_STATE,
+            "listed (nothing wanted), wanted, transferring, complete (all wanted is here), incomplete (the rest failed).",
+        ),
+    ),
+    "FROM entry e LEFT JOIN copy_progress p ON p.empiar_id = e.empiar_id AND p.files > 0 GROUP BY e.empiar_id",
+)
+
+SUBSCRIPTIONS: Final = View(
+    "subscriptions",
+    "Standing selections.",
+    (
+        *same(
+            "s",
+            ("name", "Name of the subscription."),
+            ("sql", "The query that selects; it returns empiar_id or file_id."),
+            ("view", "Layout it is arranged in; null means the default."),
+            ("priority", "Higher comes first."),
+            ("budget_bytes", "Bytes it may cost; null means no limit."),
+            ("paused", "1 if it rests."),
+        ),
+        Column("created_at", iso("s.created_at"), "When it was made."),
+        *same(
+            "s",
+            ("entry_count", "Entries selected when it last ran."),
+            ("file_count", "Files selected when it last ran."),
+            ("channel", "Channel its files must use; null means as configured."),
+            ("new_only", "1 if it selects only what came after it."),
+        ),
+    ),
+    "FROM subscription s",
+)
