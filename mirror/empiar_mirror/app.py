@@ -471,10 +471,14 @@ class Mirror:
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
-        """Every file of these entries that should be here was checked against its record."""
+        """Every file of these entries that should be here was checked against its record; no layout shows a damaged one."""
         verifier = self._verifier()
         with self._stopping.telling(verifier.stop):
-            return await verifier.verify(await self._ids(ids), quick=quick)
+            report = await verifier.verify(await self._ids(ids), quick=quick)
+        await self._finishing.withdraw_damaged(
+            sorted({int(f.path.partition("/")[0]) for f in report.damaged})
+        )
+        return report
 
     def _verifier(self) -> Verifier:
         return Verifier(

@@ -52,7 +52,7 @@ async def test_a_trial_fetches_what_it_needs_and_nothing_else(tmp_path: Path) ->
         with opened(settings_for(rehearsal, tmp_path)) as mirror:
             report = await mirror.sync([PICKED], view="trial")
             assert report.transfer.failed == ()
-            assert report.transfer.arranged == {"cryoppp": 10, "trial": 10}
+            assert report.transfer.arranged == {"cryoppp": 22, "trial": 22}
             assert here(mirror) == TRIAL | LABELS
             with mirror.catalogue.reader() as conn:
                 [whole] = why_entry(conn, PICKED, worker=None)
@@ -198,7 +198,7 @@ async def test_deleted_layouts_come_back_identical_from_the_catalogue_alone(
         name for name in names if name.startswith(f"lite/{PICKED}") and name.endswith((".mrc", ".mrcs"))
     ]
     assert (
-        len([name for name in names if name.startswith(f"trial/{PICKED}/ground_truth/particle_coord")]) == 5
+        len([name for name in names if name.startswith(f"trial/{PICKED}/ground_truth/particle_coord")]) == 10
     )
 
 
@@ -226,3 +226,25 @@ def test_the_commands_take_views(tmp_path: Path, capsys: pytest.CaptureFixture[s
         for command in ("sync", "plan", "arrange"):
             assert main([command, str(PICKED), "--view", "trail", *common]) == 2
             assert "did you mean trial?" in capsys.readouterr().err
+
+
+async def test_damage_leaves_every_layout_at_once_and_comes_back_repaired(tmp_path: Path) -> None:
+    path = "data/micrographs/stack_0003_2x_SumCorr.mrc"
+    name = path.rpartition("/")[2]
+    async with Rehearsal() as rehearsal:
+        with opened(settings_for(rehearsal, tmp_path)) as mirror:
+            await mirror.sync([PICKED], view="trial")
+            archive = mirror.folders.archive / str(PICKED) / path
+            sound = archive.read_bytes()
+            archive.chmod(0o644)
+            with archive.open("r+b") as file:
+                file.seek(5_000)
+                file.write(b"spoilt")
+            report = await mirror.verify(None)
+            assert [file.path for file in report.damaged] == [f"{PICKED}/{path}"]
+            shown = sorted(mirror.folders.datasets.glob(f"*/{PICKED}/micrographs"))
+            assert [folder.parts[-3] for folder in shown] == ["cryoppp", "trial"]
+            assert not any((folder / name).exists() for folder in shown)
+            # Views that the configuration does not name, and that somebody asked for once, follow a repair, too.
+            assert (await mirror.repair(None)).transfer.arranged == {"cryoppp": 22, "trial": 22}
+            assert [(folder / name).read_bytes() == sound for folder in shown] == [True, True]
