@@ -20,6 +20,7 @@ from empiar_crawler.outcome import CrawlReport
 from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.arrivals import Arrivals
+from empiar_mirror.derived_proof import verify_derived
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.finishing import Finishing
@@ -27,7 +28,7 @@ from empiar_mirror.folders import Folders
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.judge import Judge
 from empiar_mirror.makers import placing, registry
-from empiar_mirror.plan_facts import asked_for, bytes_held
+from empiar_mirror.plan_facts import asked_for, bytes_held, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
@@ -434,10 +435,23 @@ class Mirror:
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
-        """Every file of these entries that should be here was checked against its record."""
+        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one."""
+        ids = await self._ids(ids)
         verifier = self._verifier()
         with self._stopping.telling(verifier.stop):
-            return await verifier.verify(await self._ids(ids), quick=quick)
+            report = await verifier.verify(ids, quick=quick)
+        report += await verify_derived(
+            self.catalogue,
+            self.folders.root,
+            ids,
+            quick=quick,
+            threads=self._threads,
+            stopped=lambda: self._stopping.stopped,
+        )
+        await self._finishing.withdraw_damaged(
+            sorted({int(f.path.partition("/")[0]) for f in report.damaged})
+        )
+        return report
 
     def _verifier(self) -> Verifier:
         return Verifier(
@@ -458,7 +472,20 @@ class Mirror:
         )
 
     async def _ids(self, ids: Sequence[int] | None) -> Sequence[int]:
-        return ids if ids is not None else await self.catalogue.read(asked_for)
+        """These entries, or all that were asked for.
+
+        Raises:
+            ConfigFault: the catalogue has never heard of one of them: most likely its number is mistyped.
+        """
+        if ids is None:
+            return await self.catalogue.read(asked_for)
+        unknown = await self.catalogue.read(functools.partial(never_heard_of, ids=ids))
+        if unknown:
+            raise ConfigFault(
+                f"EMPIAR-{unknown[0]} is not in the catalogue",
+                hint=f"check the number; `empiar-mirror crawl {unknown[0]}` asks the archive for it",
+            )
+        return ids
 
 
 def _allow_open_files() -> None:

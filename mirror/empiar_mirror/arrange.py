@@ -57,6 +57,8 @@ class ArrangeReport:
     missing: tuple[str, ...] = ()
     #: Sentences about what the view lacks, files without a place, and names that some computers take for one.
     notes: tuple[str, ...] = ()
+    #: Whether all that is to be made of the entry's files could be made.
+    complete: bool = True
 
 
 def read_plan(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe) -> LayoutPlan:

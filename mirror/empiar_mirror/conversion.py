@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from empiar_imaging.formats.inspect import inspect
 from empiar_imaging.labels import (
     CoordinateOrigin,
@@ -25,7 +27,9 @@ from empiar_imaging.labels import (
     write_labels,
 )
 from empiar_imaging.labels.formats import MOST_BYTES
+from empiar_imaging.labels.names import of_name
 from empiar_imaging.labels.recognise import HEAD_BYTES, counts_from_bottom, recognise
+from empiar_imaging.labels.table import coded
 from empiar_schema.disk import storage_fault, usual_mode
 from empiar_schema.faults import BadLabels, ConfigFault, HostileName
 from empiar_schema.paths import bytes_from_text, checked_name, suffix_of, text_from_bytes
@@ -83,6 +87,11 @@ def convert(wanted: Conversion) -> ConversionReport:
     tables = [_read(file, wanted.source_format or _format_of_file(file), reading) for file in files]
     notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
     table = _joined(tables, shapes)
+    if isinstance(shapes, dict):
+        origin = wanted.writing.origin or target_format.origin
+        if table.origin is not origin or target_format is LabelFormat.CRYOSPARC:
+            table, left_out = _of_images(table, shapes)
+            notes += left_out
     written = write_labels(table, form=target_format, writing=replace(wanted.writing, shapes=shapes))
     places = _places(wanted.target, written.files, target_format)
     _store(places, replace_files=wanted.replace_files)
@@ -95,6 +104,25 @@ def convert(wanted: Conversion) -> ConversionReport:
         target_origin=written.origin,
         files=tuple(text_from_bytes(place) for place in places),
         notes=(*notes, *written.notes),
+    )
+
+
+def _of_images(
+    table: LabelTable, shapes: Mapping[str, tuple[int, int]]
+) -> tuple[LabelTable, tuple[str, ...]]:
+    """Labels of micrographs whose sizes are known: a folder often holds a part of the images that a table names.
+
+    All of them, if no size is known: then the folder is another one, and the writer says what it needs.
+    """
+    names, codes = coded(table.micrograph)
+    known = [name in table.shapes or of_name(shapes, name) is not None for name in names]
+    if all(known) or not any(known):
+        return table, ()
+    kept = table.rows(np.flatnonzero(np.array(known)[codes]))
+    lacking = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+    of_them = lacking[0] if len(lacking) == 1 else f"{len(lacking):,} micrographs, such as {lacking[0]}"
+    return kept, (
+        f"{len(table) - len(kept):,} particles of {of_them}, left out: no image of that name among --micrographs",
     )
 
 

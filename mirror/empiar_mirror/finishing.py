@@ -20,7 +20,7 @@ from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
-from empiar_mirror.reports import BagReport, ImportedEntry, ImportReport, MakeReport
+from empiar_mirror.reports import BagReport, FailedJob, ImportedEntry, ImportReport, MakeReport
 from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
@@ -52,7 +52,8 @@ class Finishing:
     ) -> tuple[MakeReport, dict[str, int]]:
         """All of it for these entries, unless stopped before; what was made, and how many files each layout shows.
 
-        Layouts are those that are built by themselves, and `view`.
+        Layouts are those that are built by themselves, `view`, and those that stand from an earlier `--view`: they would
+        go on showing files that were replaced since.
         """
         if self.stopping.stopped:
             return MakeReport(), {}
@@ -62,10 +63,26 @@ class Finishing:
         making = await self.make(ids, recipes=recipes)
         arranged: dict[str, int] = {}
         for empiar_id in () if self.stopping.stopped else ids:
-            for recipe in recipes:
+            for recipe in dict.fromkeys((*recipes, *self._standing(empiar_id))):
                 report = await in_thread(self.threads, self._arrange, empiar_id, recipe, rebuild=False)
                 arranged[recipe.name] = arranged.get(recipe.name, 0) + report.linked + report.kept
         return making, arranged
+
+    async def withdraw_damaged(self, ids: Sequence[int]) -> None:
+        """The layouts of these entries that stand show no file that the catalogue calls damaged; nothing is made anew."""
+        for empiar_id in ids:
+            for recipe in self._standing(empiar_id):
+                await in_thread(self.threads, self._arrange, empiar_id, recipe, rebuild=False)
+
+    def _standing(self, empiar_id: int) -> tuple[ViewRecipe, ...]:
+        """Recipes of the entry's layouts on disk; one whose view the configuration no longer knows is left as it is."""
+        found: list[ViewRecipe] = []
+        for folder in sorted((self.root / "datasets").glob(f"*/{empiar_id}")):
+            try:
+                found.append(self.settings.recipe(folder.parent.name))
+            except ConfigFault:
+                continue
+        return tuple(found)
 
     async def follow_crawl(self, *, since: int) -> None:
         """Roles and contradictions of entries that are stated otherwise since then, here or by the archive."""
@@ -188,16 +205,15 @@ class Finishing:
         for empiar_id in ids:
             await self._renew_roles(empiar_id)
         making = await self.make(ids, recipes=tuple(dict.fromkeys((*self.settings.recipes, *recipes))))
-        lacking = tuple(f"{job.path} by {job.maker} could not be made: {job.error}" for job in making.failed)
         reports: dict[int, dict[str, ArrangeReport]] = {}
         for empiar_id in ids:
             if self.stopping.stopped:
                 break
             reports[empiar_id] = {}
-            own = tuple(note for note in lacking if note.startswith((f"{empiar_id}/", f"{empiar_id} ")))
+            own = _lacking(making.failed, empiar_id)
             for recipe in recipes:
                 report = await in_thread(self.threads, self._arrange, empiar_id, recipe, rebuild=rebuild)
-                reports[empiar_id][recipe.name] = replace(report, notes=report.notes + own)
+                reports[empiar_id][recipe.name] = replace(report, notes=report.notes + own, complete=not own)
         return reports
 
     def _arrange(self, empiar_id: int, recipe: ViewRecipe, *, rebuild: bool) -> ArrangeReport:
@@ -235,6 +251,18 @@ class Finishing:
                 except ConfigFault as fault:
                     refused.append(f"{fault}: {fault.hint}")
         return BagReport(tuple(bags), tuple(refused))
+
+
+def _lacking(failed: Sequence[FailedJob], empiar_id: int) -> tuple[str, ...]:
+    """What could not be made of the entry, one sentence for each maker and reason, however many files it is true of."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for job in failed:
+        if job.path.partition("/")[0] == str(empiar_id):
+            alike.setdefault((job.maker, job.error), []).append(job.path)
+    return tuple(
+        f"{paths[0]}{f' and {len(paths) - 1:,} more' if len(paths) > 1 else ''} by {maker} could not be made: {error}"
+        for (maker, error), paths in alike.items()
+    )
 
 
 def _matched(conn: sqlite3.Connection, *, ids: Sequence[int], makers: Sequence[str]) -> list[ImportedEntry]:

@@ -42,6 +42,12 @@ def unknown_entries(connection: sqlite3.Connection, ids: Sequence[int]) -> list[
     ]
 
 
+def never_heard_of(connection: sqlite3.Connection, *, ids: Sequence[int]) -> list[int]:
+    """Those of `ids` that the catalogue has no entry of."""
+    query = "SELECT 1 FROM entries WHERE empiar_id = ?"
+    return [empiar_id for empiar_id in ids if connection.execute(query, (empiar_id,)).fetchone() is None]
+
+
 def entry_need(
     connection: sqlite3.Connection, empiar_id: int, only: Collection[int] | None = None
 ) -> EntryNeed:

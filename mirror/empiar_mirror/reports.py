@@ -97,7 +97,18 @@ class VerifyReport:
     checked: int
     bytes_read: int
     damaged: tuple[FailedFile, ...]
+    #: Derived files that were read, too; those of them that are damaged stand among the others.
+    derived: int = 0
     stopped: bool = False
+
+    def __add__(self, other: VerifyReport) -> VerifyReport:
+        return VerifyReport(
+            self.checked + other.checked,
+            self.bytes_read + other.bytes_read,
+            self.damaged + other.damaged,
+            self.derived + other.derived,
+            stopped=self.stopped or other.stopped,
+        )
 
 
 @dataclass(frozen=True, slots=True)

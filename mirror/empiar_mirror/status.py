@@ -32,6 +32,7 @@ class EntryStatus:
     here_files: int
     here_bytes: int
     failed_files: int
+    failed_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class Status:
 
     @property
     def bytes_left(self) -> int:
-        """Bytes still to come, those of failed files included."""
-        return sum(max(0, e.wanted_bytes - e.here_bytes) for e in self.entries)
+        """Bytes still to come by themselves."""
+        return sum(max(0, e.wanted_bytes - e.here_bytes - e.failed_bytes) for e in self.entries)
 
     @property
     def seconds_left(self) -> float | None:
@@ -115,24 +116,27 @@ def ailments(status: Status, *, now: float, disk_refusal: str | None) -> list[st
     found = []
     damaged = sum(1 for file in status.stuck if file.state == "damaged")
     if damaged:
-        found.append(f"{damaged:,} files are damaged: `empiar-mirror repair` fetches them again")
+        are = "file is" if damaged == 1 else "files are"
+        found.append(f"{damaged:,} {are} damaged: `empiar-mirror repair` fetches again")
     parked = sum(maker.parked for maker in status.makers)
     if parked:
-        found.append(f"{parked:,} derived files could not be made: `empiar-mirror make --retry` tries again")
+        files = "derived file" if parked == 1 else "derived files"
+        found.append(f"{parked:,} {files} could not be made: `empiar-mirror make --retry` tries again")
     if status.files_left > 0:
         if disk_refusal is not None:
             found.append(f"the disk takes nothing more: {disk_refusal}")
         due = status.next_try_at is None or status.next_try_at <= now
         silent = status.last_bytes_at is None or now - status.last_bytes_at > SILENT_S
         if status.worker is None:
-            found.append(f"{status.files_left:,} files are wanted, and no process works on them")
+            are = "file is" if status.files_left == 1 else "files are"
+            found.append(f"{status.files_left:,} {are} wanted, and no process is at work")
         elif due and silent and disk_refusal is None:
             found.append(f"{status.worker} is running, but no byte has come for {SILENT_S // 60} minutes")
     return found
 
 
 def _entries(connection: sqlite3.Connection, ids: Sequence[int] | None) -> tuple[EntryStatus, ...]:
-    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files"
+    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes"
     source = f"SELECT {columns} FROM entry_progress p LEFT JOIN entries e ON e.empiar_id = p.empiar_id"  # noqa: S608
     if ids is None:
         rows = connection.execute(f"{source} WHERE p.wanted_files > 0 ORDER BY p.empiar_id").fetchall()

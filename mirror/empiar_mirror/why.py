@@ -218,7 +218,9 @@ def _why_state(
         "unwanted": f"listed, but nobody asked for them: `empiar-mirror sync {empiar_id}` does",
         "gone": "no longer listed by EMPIAR",
     }
-    sentence = f"{row['files']:,} files ({format_bytes(row['bytes'])}) are {state}: {extra.get(state) or MEANING[state]}"
+    are = "file" if row["files"] == 1 else "files"
+    is_state = f"{'is' if row['files'] == 1 else 'are'} {state}"
+    sentence = f"{row['files']:,} {are} ({format_bytes(row['bytes'])}) {is_state}: {extra.get(state) or MEANING[state]}"
     errors = _errors_of(connection, empiar_id, directory, below, state)
     sentence += f"; last errors: {errors}" if errors else ""
     if state in FAILED:

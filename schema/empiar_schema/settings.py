@@ -21,7 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
-from empiar_schema.layout_views import PRESETS, ViewRecipe, unknown_view
+from empiar_schema.layout_views import DEPOSITED, FRAME_AVERAGE, JPEG, PRESETS, ViewRecipe, unknown_view
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
@@ -263,6 +263,21 @@ class Settings(Table):
             error = PydanticCustomError("unknown_view", "{text}", {"text": unknown_view(wrong[0], self.view)})
             place = InitErrorDetails(type=error, loc=("arrange", "views"), input=self.arrange.views)
             raise ValidationError.from_exception_data("Settings", [place])
+        return self
+
+    @model_validator(mode="after")
+    def _makers_of_views_are_known(self) -> Self:
+        known = [DEPOSITED, JPEG, FRAME_AVERAGE, *sorted(self.hook)]
+        for name, view in self.view.items():
+            maker = view.recipe(name).micrographs
+            if maker not in known:
+                error = PydanticCustomError(
+                    "unknown_maker",
+                    "{text}",
+                    {"text": f"nothing of this name makes images; there are {', '.join(known)}"},
+                )
+                place = InitErrorDetails(type=error, loc=("view", name, "micrographs"), input=maker)
+                raise ValidationError.from_exception_data("Settings", [place])
         return self
 
     def has_view(self, view: str) -> bool:

@@ -38,7 +38,7 @@ class ViewSettings(Table):
     images_role: ImagesRole | None = Field(default=None, examples=["movie"])
     """Which files are the images: micrograph, movie, both, or auto: micrographs if the entry has any, else movies."""
     micrographs: FolderName | None = Field(default=None, examples=["jpeg"])
-    """What stands in micrographs/: deposited, jpeg (renditions), or the name of the hook whose products stand there."""
+    """What stands in micrographs/: deposited, jpeg (renditions), frame_average (of movies, not aligned), or the name of the hook whose products stand there."""
     keep_deposited: bool | None = Field(default=None, examples=[True])
     """Deposited images stand beside the made ones."""
     labels: bool | None = Field(default=None, examples=[False])

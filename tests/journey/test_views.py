@@ -52,7 +52,7 @@ async def test_a_trial_fetches_what_it_needs_and_nothing_else(tmp_path: Path) ->
         with opened(settings_for(rehearsal, tmp_path)) as mirror:
             report = await mirror.sync([PICKED], view="trial")
             assert report.transfer.failed == ()
-            assert report.transfer.arranged == {"cryoppp": 10, "trial": 10}
+            assert report.transfer.arranged == {"cryoppp": 22, "trial": 22}
             assert here(mirror) == TRIAL | LABELS
             with mirror.catalogue.reader() as conn:
                 [whole] = why_entry(conn, PICKED, worker=None)
@@ -198,7 +198,7 @@ async def test_deleted_layouts_come_back_identical_from_the_catalogue_alone(
         name for name in names if name.startswith(f"lite/{PICKED}") and name.endswith((".mrc", ".mrcs"))
     ]
     assert (
-        len([name for name in names if name.startswith(f"trial/{PICKED}/ground_truth/particle_coord")]) == 5
+        len([name for name in names if name.startswith(f"trial/{PICKED}/ground_truth/particle_coord")]) == 10
     )
 
 
@@ -226,3 +226,68 @@ def test_the_commands_take_views(tmp_path: Path, capsys: pytest.CaptureFixture[s
         for command in ("sync", "plan", "arrange"):
             assert main([command, str(PICKED), "--view", "trail", *common]) == 2
             assert "did you mean trial?" in capsys.readouterr().err
+
+
+async def test_damage_leaves_every_layout_at_once_and_comes_back_repaired(tmp_path: Path) -> None:
+    path = "data/micrographs/stack_0003_2x_SumCorr.mrc"
+    name = path.rpartition("/")[2]
+    async with Rehearsal() as rehearsal:
+        with opened(settings_for(rehearsal, tmp_path)) as mirror:
+            await mirror.sync([PICKED], view="trial")
+            archive = mirror.folders.archive / str(PICKED) / path
+            sound = archive.read_bytes()
+            archive.chmod(0o644)
+            with archive.open("r+b") as file:
+                file.seek(5_000)
+                file.write(b"spoilt")
+            report = await mirror.verify(None)
+            assert [file.path for file in report.damaged] == [f"{PICKED}/{path}"]
+            shown = sorted(mirror.folders.datasets.glob(f"*/{PICKED}/micrographs"))
+            assert [folder.parts[-3] for folder in shown] == ["cryoppp", "trial"]
+            assert not any((folder / name).exists() for folder in shown)
+            # Views that the configuration does not name, and that somebody asked for once, follow a repair, too.
+            assert (await mirror.repair(None)).transfer.arranged == {"cryoppp": 22, "trial": 22}
+            assert [(folder / name).read_bytes() == sound for folder in shown] == [True, True]
+
+
+async def test_derived_files_that_are_damaged_or_lost_leave_the_layouts_and_are_made_again(
+    tmp_path: Path,
+) -> None:
+    coordinates = "ground_truth/particle_coordinates/stack_0003_2x_SumCorr.csv"
+    async with Rehearsal() as rehearsal:
+        with opened(settings_for(rehearsal, tmp_path)) as mirror:
+            await mirror.sync([PICKED], view="trial")
+            shown = [
+                mirror.folders.datasets / view / str(PICKED) / coordinates for view in ("cryoppp", "trial")
+            ]
+            sound = shown[0].read_bytes()
+            derived = mirror.folders.root / "derived" / str(PICKED) / "labels"
+            spoilt, lost = (
+                derived / "particle_coordinates" / f"stack_000{number}_2x_SumCorr.csv" for number in (3, 4)
+            )
+            spoilt.chmod(0o644)
+            spoilt.write_bytes(sound[:-2] + b"9\n")
+            lost.unlink()
+            assert [f.error for f in (await mirror.verify(None, quick=True)).damaged] == ["it is missing"]
+            report = await mirror.verify([PICKED])
+            assert [(f.path, f.error[:13]) for f in report.damaged] == [
+                (f"{PICKED}/derived/labels/particle_coordinates/{spoilt.name}", "its sha256 is")
+            ]
+            assert report.derived == 12
+            assert not any(file.exists() for file in shown)
+            again = await mirror.repair(None)
+            assert (again.transfer.arrived, again.transfer.making.made) == (0, 1)
+            assert [file.read_bytes() for file in shown] == [sound, sound]
+            assert lost.is_file()
+            assert (await mirror.verify(None)).damaged == ()
+
+
+def test_a_number_that_nobody_knows_is_no_silent_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rehearsal_in_thread(Rehearsal()) as rehearsal:
+        with opened(settings_for(rehearsal, tmp_path)):
+            pass
+        for command in ("verify", "repair", "make", "arrange"):
+            assert main([command, "10999", "--config", str(tmp_path / "empiar-mirror.toml")]) == 2
+            assert "EMPIAR-10999 is not in the catalogue" in capsys.readouterr().err

@@ -159,3 +159,26 @@ def test_hostile_names_stay_within_the_folder_and_too_long_ones_are_a_sentence(
     code, _, err = run(capsys, "v.star", "out2", "--to", "box", "--box", "8")
     assert code == 4
     assert "File name too long" in err
+
+
+def test_labels_of_micrographs_that_are_not_in_the_folder_are_left_out_and_counted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mics").mkdir()
+    with mrcfile.new(here / "mics" / "a.b.mrc") as mrc:
+        mrc.set_data(np.zeros((101, 57), "int8"))
+    for form in ("cryoppp", "cs"):
+        code, _, err = run(
+            capsys, "p.star", f"out.{form}", "--to", form, "--micrographs", "mics", "--diameter", "9"
+        )
+        assert code == 0
+        assert "1 particles of Micrographs/c d.mrc, left out" in err
+    assert (here / "out.cryoppp").read_text().splitlines()[1].startswith("10,81,")
+    # Where no size is needed, nothing is left out.
+    code, out, err = run(capsys, "p.star", "out.txt", "--to", "topaz", "--micrographs", "mics")
+    assert (code, "left out" in err) == (0, False)
+    assert "2 particles" in out
+    (here / "mics" / "a.b.mrc").rename(here / "mics" / "other.mrc")
+    code, _, err = run(capsys, "p.star", "none", "--to", "cryoppp", "--micrographs", "mics")
+    assert code == 1
+    assert "image height is needed" in err

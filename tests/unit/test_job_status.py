@@ -69,7 +69,7 @@ def test_status_counts_jobs_and_names_those_that_failed(call: Call) -> None:
     code, text = call("status", "--healthy", "--json")
     document = json.loads(text)
     assert code == 1
-    assert "1 derived files could not be made" in document["ailments"][0]
+    assert "1 derived file could not be made" in document["ailments"][0]
     assert document["makers"][0]["made"] == 1
     assert document["stuck_jobs"][0]["path"] == "data/a.tif"
 

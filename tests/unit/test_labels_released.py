@@ -175,7 +175,10 @@ def _with_size(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
         (gzip.compress(hostile(GOOD)[:700], mtime=0), "is cut"),
         (gzip.compress(_with_size(10**13) + bytes(10_000), mtime=0), "claims to expand"),
         (gzip.compress(_with_size(10**9, tarfile.XHDTYPE), mtime=0), "holds a name of"),
-        (gzip.compress(_with_size(100, tarfile.XHDTYPE) + bytes(512), mtime=0), "a header that cannot be read"),
+        (
+            gzip.compress(_with_size(100, tarfile.XHDTYPE) + bytes(512), mtime=0),
+            "a header that cannot be read",
+        ),
         (gzip.compress(_with_size(10, tarfile.GNUTYPE_SPARSE), mtime=0), "sparse"),
         (b"no archive at all" * 100, "no tar archive"),
         (b"", "no CryoPPP tree"),

@@ -106,6 +106,10 @@ def test_variables_are_read_as_the_key_wants_them(
         ('[arrange]\nviews = ["../x"]', "because it names a folder"),
         ('[arrange]\nviews = ["trail"]', "there is no view 'trail'; did you mean trial?"),
         ('[arrange]\nviews = ["mien"]\n[view.mine]', "there is no view 'mien'; did you mean mine?"),
+        (
+            '[view.mine]\nmicrographs = "nohook"',
+            'view.mine.micrographs = "nohook": nothing of this name makes images',
+        ),
         ("[view.mine]\nimges = 3", "unknown key view.mine.imges; did you mean view.mine.images?"),
         ('[view.mine]\npreset = "labeled"', "view.mine.preset"),
         ("[view.mine]\nimages = 0", "view.mine.images = 0: must be greater than 0"),

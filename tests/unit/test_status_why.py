@@ -86,8 +86,8 @@ def test_the_rate_is_that_of_the_last_minutes_and_gives_the_time_left(catalogue:
 def test_work_that_nobody_does_and_damage_are_ailments(catalogue: sqlite3.Connection) -> None:
     ills = ailments(status(catalogue), now=NOW, disk_refusal=None)
     assert ills == [
-        "1 files are damaged: `empiar-mirror repair` fetches them again",
-        "3 files are wanted, and no process works on them",
+        "1 file is damaged: `empiar-mirror repair` fetches again",
+        "3 files are wanted, and no process is at work",
     ]
 
 
@@ -179,7 +179,7 @@ def test_a_file_nobody_asked_for_and_one_that_is_not_there(catalogue: sqlite3.Co
 def test_a_folder_sums_up_what_is_in_it(catalogue: sqlite3.Connection) -> None:
     reasons = why_path(catalogue, ENTRY, "data", worker=None)
     assert {reason.state for reason in reasons} == {"arrived", "damaged", "parked", "wanted", "claimed"}
-    assert "1 files" in next(reason.sentence for reason in reasons if reason.state == "arrived")
+    assert "1 file (" in next(reason.sentence for reason in reasons if reason.state == "arrived")
     assert sentences(why_path(catalogue, ENTRY, "dat", worker=None)).startswith(
         "EMPIAR-10017 has no file dat"
     )

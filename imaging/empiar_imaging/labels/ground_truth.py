@@ -106,9 +106,11 @@ def build_ground_truth(
 def _about_names(unmatched: Sequence[str], ambiguous: Sequence[str]) -> list[str]:
     notes = []
     if unmatched:
-        notes.append(f"labels of {len(unmatched)} micrographs belong to none of the view: {shown(unmatched)}")
+        names = "1 micrograph" if len(unmatched) == 1 else f"{len(unmatched)} micrographs"
+        notes.append(f"labels of {names} belong to none of the view: {shown(unmatched)}")
     if ambiguous:
-        notes.append(f"labels of {len(ambiguous)} names belong to several micrographs: {shown(ambiguous)}")
+        names = "1 name" if len(ambiguous) == 1 else f"{len(ambiguous)} names"
+        notes.append(f"labels of {names} belong to several micrographs: {shown(ambiguous)}")
     return notes
 
 

@@ -63,4 +63,8 @@ def command(
     invocation.result(document, lines or ["nothing is here yet"])
     if stopped:
         return ExitCode.STOPPED
-    return ExitCode.SOME_FILES_FAILED if bags is not None and bags.refused else ExitCode.OK
+    lacking = any(
+        report.missing or not report.complete for views in reports.values() for report in views.values()
+    )
+    refused = bags is not None and bags.refused
+    return ExitCode.SOME_FILES_FAILED if lacking or refused else ExitCode.OK

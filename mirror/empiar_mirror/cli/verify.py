@@ -14,7 +14,7 @@ from empiar_schema.faults import ExitCode
 def command(invocation: Invocation, ids: tuple[int, ...], quick: bool) -> ExitCode:
     """Read again what is here and compare it with the record; name every damaged or missing file.
 
-    Without IDs: everything that is here. Exit code 5 means that damage was found.
+    Derived files are read, too. What is damaged leaves the layouts at once. Without IDs: everything that is here. Exit code 5 means that damage was found.
     """
     from empiar_mirror.cli.text import count, failures
     from empiar_mirror.cli.working import work_on
@@ -23,12 +23,13 @@ def command(invocation: Invocation, ids: tuple[int, ...], quick: bool) -> ExitCo
     chosen = list(dict.fromkeys(ids)) or None
     settings = invocation.settings()
     report, stopped = work_on(invocation, settings, lambda mirror: mirror.verify(chosen, quick=quick), ids=[])
+    derived = f" and {count(report.derived, 'derived file')}" if report.derived else ""
     lines = [
-        f"{count(report.checked, 'file')} checked, {format_bytes(report.bytes_read)} read, {len(report.damaged):,} damaged",
+        f"{count(report.checked, 'file')}{derived} checked, {format_bytes(report.bytes_read)} read, {len(report.damaged):,} damaged",
         *failures(report.damaged, "damaged"),
     ]
     if report.damaged:
-        lines.append("`empiar-mirror repair` fetches them again")
+        lines.append("`empiar-mirror repair` fetches again what is damaged, and makes derived files again")
     invocation.result(report, lines)
     if report.damaged:
         return ExitCode.DAMAGE_FOUND

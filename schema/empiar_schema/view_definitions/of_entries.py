@@ -193,6 +193,7 @@ ENTRY_PROGRESS: Final = View(
         Column("here_files", _FILES_IN.format(_HERE), "Files here and proven."),
         Column("here_bytes", _BYTES_IN.format(_HERE), "Their bytes."),
         Column("failed_files", _FILES_IN.format(_FAILED), "Files parked, quarantined or damaged."),
+        Column("failed_bytes", _BYTES_IN.format(_FAILED), "Their bytes, as far as known."),
         Column(
             "state",
             _ENTRY_STATE,
