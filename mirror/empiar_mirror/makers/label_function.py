@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.makers.maker import Output, Source, Work
 from empiar_schema.faults import BadLabels, EmpiarMirrorError
+from empiar_schema.paths import NAME_MAX_BYTES, bytes_from_text
 from empiar_schema.products import Kind
 from empiar_schema.stems import stem_of
 
@@ -63,9 +64,11 @@ def make_labels(work: Work) -> Sequence[Output]:
         cryoppp=bool(parameters["cryoppp_names"]),
         star_origin=CoordinateOrigin(str(parameters["star_origin"])),
     )
-    outputs = [_kept(work.folder, name, data, ids) for name, data in truth.files.items()]
-    outputs += _references(work.folder, truth, ids)
-    outputs.append(_report(work, read, truth, micrographs))
+    files = [_kept(work.folder, name, data, ids) for name, data in truth.files.items()]
+    files += _references(work.folder, truth, ids)
+    outputs = [output for output in files if _has_a_name(output)]
+    nameless = [output.name.rpartition("/")[2] for output in files if not _has_a_name(output)]
+    outputs.append(_report(work, read, truth, micrographs, nameless))
     return outputs
 
 
@@ -215,10 +218,21 @@ def _written(folder: Path, name: str, data: bytes) -> Path:
     return Path(name)
 
 
+def _has_a_name(output: Output) -> bool:
+    """Whether a file system takes its name: that of a micrograph can be as long as any, without what is put behind it."""
+    return len(bytes_from_text(output.name.rpartition("/")[2])) <= NAME_MAX_BYTES
+
+
 # --- reporting ----------------------------------------------------------------------------------------------
 
 
-def _report(work: Work, read: _Read, truth: GroundTruth, micrographs: Sequence[LabelledMicrograph]) -> Output:
+def _report(
+    work: Work,
+    read: _Read,
+    truth: GroundTruth,
+    micrographs: Sequence[LabelledMicrograph],
+    nameless: Sequence[str],
+) -> Output:
     check = _orientation(work.inputs, truth, micrographs)
     annotated = len(micrographs) - len(truth.unmatched_micrographs)
     facts: dict[str, object] = {
@@ -232,7 +246,7 @@ def _report(work: Work, read: _Read, truth: GroundTruth, micrographs: Sequence[L
         "diameter_source": truth.diameter.source or None,
         "orientation": None if check is None else check.orientation.value,
         "orientation_score": None if check is None else check.score,
-        "notes": [*truth.notes[:SHOWN], *_about_orientation(check)],
+        "notes": [*truth.notes[:SHOWN], *_about_names(nameless), *_about_orientation(check)],
     }
     whole = facts | {
         "sources": read.sources,
@@ -246,6 +260,14 @@ def _report(work: Work, read: _Read, truth: GroundTruth, micrographs: Sequence[L
     shown = facts | {"sources": read.sources[:SHOWN], "source_count": len(read.sources)}
     path = _written(work.folder, "report", data)
     return Output(path, "report.json", Kind.LABEL_REPORT.value, details=shown)
+
+
+def _about_names(nameless: Sequence[str]) -> list[str]:
+    if not nameless:
+        return []
+    return [
+        f"{len(nameless)} tables are left out, whose names have more than {NAME_MAX_BYTES} bytes: {nameless[0]}"
+    ]
 
 
 def _orientation(

@@ -44,6 +44,8 @@ class LabelChoice:
             labels,
             parameters={
                 "empiar_id": files.empiar_id,
+                # Folders tell micrographs of one name apart, and inputs count by their names alone.
+                "label_files": [source.path for source in labels],
                 "micrographs": micrographs,
                 "diameter_px": self.diameters_px.get(files.empiar_id),
                 "cryoppp_names": self.recipe.cryoppp_names,
