@@ -6,7 +6,7 @@ import functools
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from empiar_imaging.formats.inspect import inspect
@@ -42,10 +42,11 @@ def put_here(
     empiar_id: int = ID,
     facts: ImageFacts | None = None,
     inspected: bool = False,
+    absent: Collection[str] = (),
 ) -> None:
     """The files stand in the archive below `root`, read-only, and the catalogue says so, which then lists no others. Names are plain.
 
-    With `inspected`, `facts` are those of each file's own header.
+    With `inspected`, `facts` are those of each file's own header. Those in `absent` are listed only.
     """
     with Catalogue.open(root / "empiar.db", create=True) as catalogue:
         _want_again(catalogue, empiar_id, files)
@@ -53,15 +54,17 @@ def put_here(
         arrivals = []
         roles = []
         for path, (role, data) in files.items():
+            file_id = _file_id(catalogue, empiar_id, path)
+            roles.append((file_id, role, 1.0))
+            if path in absent:
+                continue
             target = root / "archive" / str(empiar_id) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             target.write_bytes(data)
             target.chmod(0o444)
-            file_id = _file_id(catalogue, empiar_id, path)
             own = inspect(target, name=path.rpartition("/")[2], size=len(data)).facts if inspected else facts
             arrivals.append(Arrival(file_id, len(data), hashlib.sha256(data).digest(), None, None, own))
-            roles.append((file_id, role, 1.0))
         catalogue.write_now(functools.partial(record_arrivals, arrivals=arrivals, now=NOW))
         catalogue.write_now(lambda conn: record_roles(conn, roles))
 

@@ -17,7 +17,7 @@ from empiar_mirror.makers.maker import JobFault, Maker, Output, Work
 from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.makers.worker import Function, _called
 from empiar_mirror.makers.workers import Workers
-from empiar_mirror.rehearsal.tables import Loop, star
+from empiar_mirror.rehearsal.tables import Loop, Value, star
 from empiar_mirror.reports import MakeReport
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import Settings
@@ -52,9 +52,9 @@ def stack(sections: np.ndarray) -> bytes:
 def relion(picks: Iterable[tuple[str, float, float]], images: Sequence[str] = ()) -> bytes:
     """A STAR file of particles: micrograph, column, row; and, if given, each one's image."""
     columns = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", *(["rlnImageName"] if images else [])]
-    table = [
-        (name, float(x), float(y), *([images[n]] if images else [])) for n, (name, x, y) in enumerate(picks)
-    ]
+    table: list[list[Value]] = [[name, float(x), float(y)] for name, x, y in picks]
+    for row, image_name in zip(table, images, strict=False):
+        row.append(image_name)
     return star([Loop("particles", columns, table)])
 
 
@@ -111,10 +111,10 @@ def queried(root: Path, sql: str) -> list[tuple[object, ...]]:
 
 def label_set(root: Path, maker: str = "labels") -> dict[str, object]:
     """The row of `label_sets`."""
-    columns = (
-        "sources selected excluded annotated_micrographs unmatched_labels ambiguous_labels unmatched_micrographs"
-        " diameter_px diameter_source orientation notes report"
-    ).split()
+    columns = [
+        "sources", "selected", "excluded", "annotated_micrographs", "unmatched_labels", "ambiguous_labels",
+        "unmatched_micrographs", "diameter_px", "diameter_source", "orientation", "notes", "report",
+    ]  # fmt: skip
     [row] = queried(root, f"SELECT {', '.join(columns)} FROM label_sets WHERE maker = '{maker}'")
     found: dict[str, object] = dict(zip(columns, row, strict=True))
     for key in ("sources", "notes"):

@@ -246,6 +246,12 @@ def _lacks(
             yield f"{absent:,} of the {len(files):,} {word} that the view takes{chosen} are not here"
     if waiting:
         yield f"{waiting:,} images are not made yet by {recipe.image_maker}"
+    if recipe.stacks == "extracted":
+        movies = sum(image.role is Role.MOVIE for image in selection.images)
+        if movies:
+            yield f"no particles are cut out of {movies:,} movies, whose frames are not aligned"
+        if movies < len(selection.images) and recipe.micrographs not in (DEPOSITED, JPEG):
+            yield f"particles are cut out of the deposited micrographs, not of what {recipe.image_maker} made"
 
 
 def _stems(name: str) -> frozenset[str]:

@@ -95,7 +95,11 @@ def cryosparc() -> Files:
         {"data/particles.star": labels(relion(picks_on("MotionCorr/job002/a.mrc")))},
         {"data/boxes/a.box": labels(tables.box(PLACES, side=10))},
         {"data/boxes/a.cbox": labels(tables.cbox(PLACES, side=10, confidence=0.5))},
-        {"data/particle_coordinates/topaz.txt": labels(tables.topaz([("a", x, y) for x, y in PLACES], score=1.5))},
+        {
+            "data/particle_coordinates/topaz.txt": labels(
+                tables.topaz([("a", x, y) for x, y in PLACES], score=1.5)
+            )
+        },
         {"data/labels/a.csv": labels(tables.cryoppp_csv(PLACES, height=HEIGHT, diameter=9))},
         cryosparc(),
         {"data/particles.star": (Role.METADATA, relion(picks_on("a.mrc")))},
@@ -234,7 +238,9 @@ def test_picks_outside_of_the_image_and_without_a_number_are_left_out_and_counte
 
 def test_a_table_with_a_position_that_is_no_number_is_refused_as_a_whole(root: Path) -> None:
     star = relion([*picks_on("a.mrc"), ("a.mrc", float("nan"), 20)])
-    put(root, {**MICROGRAPHS, "data/p.star": labels(star), "data/q.star": labels(relion(picks_on("b c.mrc")))})
+    put(
+        root, {**MICROGRAPHS, "data/p.star": labels(star), "data/q.star": labels(relion(picks_on("b c.mrc")))}
+    )
     assert finish(root).failed == ()
     assert coordinates(root).get("b c") == FLOATS
     picks = coordinates(root).get("a", [])
