@@ -17,7 +17,8 @@ from entry_here import ID, everything_below, put_here
 from labelled_entry import PLACES, finish, image, labels, picks_on, relion
 
 WORKER = Path(__file__).with_name("making_worker.py")
-STEPS = ["ran", "listed", "cleared", "placed", "recorded"]
+#: The others are those of every maker (`test_making_kill`).
+STEPS = ["cleared", "placed"]
 CONFIG = '[arrange]\nviews = ["cut"]\n[view.cut]\nstacks = "extracted"\n[making]\nworkers = 2\nbox = 20\n'
 
 

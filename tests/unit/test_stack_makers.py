@@ -285,3 +285,29 @@ def test_a_micrograph_that_comes_later_costs_the_stacks_of_the_others_nothing(ro
     )
     assert before[0] in after
     assert len(after) == 2
+
+
+def test_a_stack_leaves_the_layout_with_the_labels_of_its_micrograph(root: Path) -> None:
+    toml = "[making]\nbox = 20\n" + EXTRACTED
+    mics = {"data/a.mrc": image(), "data/b.mrc": image(seed=4)}
+    put(root, {**mics, "data/p.star": labels(relion([*picks_on("a.mrc"), *picks_on("b.mrc")]))})
+    finish(root, toml, view="cut")
+    assert len(list((entry(root, "cut") / "particles_stack").iterdir())) == 2
+    put(root, {**mics, "data/p.star": labels(relion(picks_on("a.mrc", PLACES[:3])))})
+    finish(root, toml, view="cut")
+    assert [path.name for path in (entry(root, "cut") / "particles_stack").iterdir()] == ["a_particles.mrc"]
+    assert len(stacked(root, "cut")) == 3
+
+
+def test_a_stack_that_cannot_be_made_anew_for_other_picks_leaves_the_layout(root: Path) -> None:
+    micrograph = {"data/a.mrc": image()}
+    put(root, {**micrograph, "data/p.star": labels(relion(picks_on("a.mrc")))})
+    finish(root, "[making]\nbox = 20\n" + EXTRACTED, view="cut")
+    assert len(stacked(root, "cut")) == len(PLACES)
+    put(root, {**micrograph, "data/p.star": labels(relion(picks_on("a.mrc", PLACES[:3])))})
+    assert len(finish(root, EXTRACTED, view="cut").failed) == 1
+    assert not (entry(root, "cut") / "particles_stack").exists(), (
+        "its sections are no longer those of the rows"
+    )
+    finish(root, "[making]\nbox = 20\n" + EXTRACTED, view="cut")
+    assert len(stacked(root, "cut")) == 3
