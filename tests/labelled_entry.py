@@ -17,6 +17,7 @@ from empiar_mirror.makers.maker import JobFault, Maker, Output, Work
 from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.makers.worker import Function, _called
 from empiar_mirror.makers.workers import Workers
+from empiar_mirror.rehearsal import tables
 from empiar_mirror.rehearsal.tables import Loop, Value, star
 from empiar_mirror.reports import MakeReport
 from empiar_schema.layout_views import ViewRecipe
@@ -84,6 +85,40 @@ def makers(settings: Settings, recipes: Sequence[ViewRecipe], workers: Workers) 
     """All built-in makers."""
     for kind in BUILT_IN:
         yield from kind(settings, recipes, InThisProcess())
+
+
+def cryosparc() -> Files:
+    """Particles with no place of their own; the passthrough file beside them has it."""
+    passed = tables.npy(
+        (
+            ("uid", "u8", 1),
+            ("location/micrograph_path", "S64", 1),
+            ("location/micrograph_shape", "u4", 2),
+            ("location/center_x_frac", "f4", 1),
+            ("location/center_y_frac", "f4", 1),
+        ),
+        [
+            {
+                "uid": number,
+                "location/micrograph_path": b"J3/motioncorrected/000123456789012345678_a.mrc",
+                "location/micrograph_shape": (HEIGHT, WIDTH),
+                "location/center_x_frac": x / WIDTH,
+                "location/center_y_frac": (HEIGHT - y) / HEIGHT,
+            }
+            for number, (x, y) in enumerate(PLACES)
+        ],
+    )
+    own = tables.npy(
+        (("uid", "u8", 1), ("blob/path", "S64", 1), ("blob/idx", "u4", 1)),
+        [
+            {"uid": number, "blob/path": b"J4/extract/a_particles.mrc", "blob/idx": number}
+            for number in range(len(PLACES))
+        ],
+    )
+    return {
+        "data/cs/J4_particles_selected.cs": labels(own),
+        "data/cs/J4_passthrough_particles_selected.cs": labels(passed),
+    }
 
 
 def movie(places: Places = PLACES, *, frames: int = 12) -> tuple[Role, bytes]:

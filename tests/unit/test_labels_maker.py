@@ -21,6 +21,7 @@ from labelled_entry import (
     WIDTH,
     Files,
     coordinates,
+    cryosparc,
     entry,
     finish,
     image,
@@ -53,40 +54,6 @@ def root(tmp_path: Path) -> Path:
 
 def put(root: Path, files: Files) -> None:
     put_here(root, files, inspected=True)
-
-
-def cryosparc() -> Files:
-    """Particles with no place of their own; the passthrough file beside them has it."""
-    passed = tables.npy(
-        (
-            ("uid", "u8", 1),
-            ("location/micrograph_path", "S64", 1),
-            ("location/micrograph_shape", "u4", 2),
-            ("location/center_x_frac", "f4", 1),
-            ("location/center_y_frac", "f4", 1),
-        ),
-        [
-            {
-                "uid": number,
-                "location/micrograph_path": b"J3/motioncorrected/000123456789012345678_a.mrc",
-                "location/micrograph_shape": (HEIGHT, WIDTH),
-                "location/center_x_frac": x / WIDTH,
-                "location/center_y_frac": (HEIGHT - y) / HEIGHT,
-            }
-            for number, (x, y) in enumerate(PLACES)
-        ],
-    )
-    own = tables.npy(
-        (("uid", "u8", 1), ("blob/path", "S64", 1), ("blob/idx", "u4", 1)),
-        [
-            {"uid": number, "blob/path": b"J4/extract/a_particles.mrc", "blob/idx": number}
-            for number in range(len(PLACES))
-        ],
-    )
-    return {
-        "data/cs/J4_particles_selected.cs": labels(own),
-        "data/cs/J4_passthrough_particles_selected.cs": labels(passed),
-    }
 
 
 @pytest.mark.parametrize(
