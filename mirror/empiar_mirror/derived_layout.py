@@ -139,13 +139,18 @@ def plan_view(
     )
 
 
-def _wanted(products: Iterable[Product], recipe: ViewRecipe, images: _Micrographs) -> Iterator[Product]:
+def _wanted(products: Sequence[Product], recipe: ViewRecipe, images: _Micrographs) -> Iterator[Product]:
+    labelled = {product.parent_file_id for product in products if product.kind == Kind.PARTICLE_COORDINATES}
     for product in products:
         if product.kind in _LABELS:
             others = product.maker in LABEL_MAKERS and product.maker != recipe.label_maker
             wanted = recipe.labels and not others
         elif product.kind == Kind.PARTICLE_STACK:
-            wanted = recipe.stacks == _way_of(product, images)
+            # Sections are joined to the rows of a table: where labels no longer name the micrograph, they are of nothing.
+            orphan = (
+                product.maker in (SPLIT_STACKS, EXTRACTED_STACKS) and product.parent_file_id not in labelled
+            )
+            wanted = recipe.stacks == _way_of(product, images) and not orphan
         else:
             wanted = product.kind in _IMAGES and product.maker == recipe.image_maker
         if wanted:
@@ -246,6 +251,12 @@ def _lacks(
             yield f"{absent:,} of the {len(files):,} {word} that the view takes{chosen} are not here"
     if waiting:
         yield f"{waiting:,} images are not made yet by {recipe.image_maker}"
+    if recipe.stacks == "extracted":
+        movies = sum(image.role is Role.MOVIE for image in selection.images)
+        if movies:
+            yield f"no particles are cut out of {movies:,} movies, whose frames are not aligned"
+        if movies < len(selection.images) and recipe.micrographs not in (DEPOSITED, JPEG):
+            yield f"particles are cut out of the deposited micrographs, not of what {recipe.image_maker} made"
 
 
 def _stems(name: str) -> frozenset[str]:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from empiar_mirror.arrange import ArrangeReport, arrange_entry, read_plan
 from empiar_mirror.documents.export import write_bag
 from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
 from empiar_mirror.header_check import check_headers
 from empiar_mirror.makers import registry
-from empiar_mirror.makers.labels import IMPORTED
 from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
@@ -29,8 +29,10 @@ from empiar_schema import header_store, job_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.faults import ConfigFault
-from empiar_schema.layout_views import ViewRecipe
+from empiar_schema.layout_views import IMPORTED_LABELS, ViewRecipe
 from empiar_schema.settings import Settings
+
+_NO_COORDINATES: Final = "the tree holds no coordinates of it; what was imported before stays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +184,18 @@ class Finishing:
                 hint=f"fetch micrographs first: `empiar-mirror sync {entries[0].empiar_id}`",
             )
         chosen = [entry.empiar_id for entry in here]
-        await self._run([ImportedLabels.of(here, source.name)], chosen, only=[IMPORTED])
+        maker = ImportedLabels.of(here, source.name)
+        kept = await self._run([maker], chosen, only=[IMPORTED_LABELS])
         making, _ = await self.follow(chosen)
         names = [recipe.label_maker for recipe in self.settings.recipes]
         matched = await self.catalogue.read(functools.partial(_matched, ids=chosen, makers=names))
-        notes = tuple(f"{entry.empiar_id}: {note}" for entry in here for note in entry.notes)
+        notes = tuple(
+            f"{entry.empiar_id}: {note}"
+            for entry in here
+            for note in (*entry.notes, *([] if maker.tables[entry.empiar_id] else [_NO_COORDINATES]))
+        )
         elsewhere = tuple(entry.empiar_id for entry in entries if entry.empiar_id not in set(chosen))
-        return ImportReport(tuple(matched), elsewhere, notes, making)
+        return ImportReport(tuple(matched), elsewhere, notes, kept + making)
 
     # --- layouts --------------------------------------------------------------------------------------
 

@@ -40,6 +40,16 @@ class MakeReport:
     #: Stopped by a signal; what was begun is begun anew.
     stopped: bool = False
 
+    def __add__(self, other: MakeReport) -> MakeReport:
+        """Both, one after the other."""
+        return MakeReport(
+            self.made + other.made,
+            self.products + other.products,
+            self.failed + other.failed,
+            self.damaged + other.damaged,
+            self.stopped or other.stopped,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BagReport:

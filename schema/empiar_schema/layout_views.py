@@ -31,6 +31,15 @@ FRAME_AVERAGE: Final = "frame_average"
 LABEL_MAKERS: Final = frozenset({"labels", "labels_deposited", "labels_relion", "labels_relion_cryoppp"})
 SPLIT_STACKS: Final = "split_stacks"
 EXTRACTED_STACKS: Final = "extracted_stacks"
+THUMBNAILS: Final = "thumbnails"
+#: Who keeps labels of a released CryoPPP tree.
+IMPORTED_LABELS: Final = "imported_labels"
+_MAKERS: Final = LABEL_MAKERS | {SPLIT_STACKS, EXTRACTED_STACKS, THUMBNAILS, IMPORTED_LABELS, FRAME_AVERAGE}
+
+
+def is_built_in(maker: str) -> bool:
+    """Whether a maker of this product has the name, in force or not: no hook may take it."""
+    return maker in _MAKERS or maker == JPEG or maker.startswith(f"{JPEG}_")
 
 
 @dataclass(frozen=True, slots=True)

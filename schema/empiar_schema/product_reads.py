@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 
-from empiar_schema.codes import ROLES
-from empiar_schema.products import Product
+from empiar_schema.codes import JOB_STATE_CODES, ROLES
+from empiar_schema.jobs import JobState
+from empiar_schema.products import Kind, Product
 from empiar_schema.states import Role
 
 
 def products_of(conn: sqlite3.Connection, empiar_id: int) -> list[Product]:
-    """All derived files of the entry on record, by path."""
+    """The derived files of the entry that may be shown, by path: all on record, but for particle stacks that are to be made again.
+
+    Sections of a stack are joined to the rows of its micrograph's coordinates, and those are others by then. Any other
+    product is better old than missing.
+    """
     rows = conn.execute(
         "SELECT p.product_id, p.path, p.kind, j.maker, p.stem, p.parent_file_id, p.bytes, p.sha256"
-        " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ? ORDER BY p.path",
-        (empiar_id,),
+        " FROM product p JOIN job j ON j.job_id = p.job_id WHERE p.empiar_id = ?1"
+        " AND (p.kind <> ?2 OR j.state = ?3) ORDER BY p.path",
+        (empiar_id, Kind.PARTICLE_STACK, JOB_STATE_CODES[JobState.MADE]),
     )
     return [Product(*row) for row in rows]
 

@@ -21,7 +21,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
-from empiar_schema.layout_views import DEPOSITED, FRAME_AVERAGE, JPEG, PRESETS, ViewRecipe, unknown_view
+from empiar_schema.layout_views import (
+    DEPOSITED,
+    FRAME_AVERAGE,
+    JPEG,
+    PRESETS,
+    ViewRecipe,
+    is_built_in,
+    unknown_view,
+)
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
@@ -246,6 +254,8 @@ class Settings(Table):
         if "deposited" in self.hook:
             raise ValueError("hook.deposited: this name stands for the files of the archive; choose another")
         for name in self.hook:
+            if is_built_in(name):
+                raise ValueError(f"hook.{name}: a maker of this product has this name; choose another")
             seen, at = {name}, self.hook[name].source
             while at in self.hook:
                 if at in seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tarfile
 from pathlib import Path
 
 import mrcfile
@@ -11,6 +12,9 @@ import pytest
 
 from empiar_imaging.labels import CoordinateOrigin, LabelFormat, LabelTable, Writing, write_labels
 from empiar_mirror.cli import main
+from empiar_schema.configuration import DEFAULT_FILE
+from entry_here import ID, put_here
+from labelled_entry import image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "labels.md").read_text()
 
@@ -34,6 +38,7 @@ def test_every_example_runs(
     (tmp_path / "J12_passthrough_particles.cs").write_bytes(both)
     np.save(tmp_path / "J12_particles.npy", np.array([(1,), (2,)], [("uid", "<u8")]))
     (tmp_path / "J12_particles.npy").rename(tmp_path / "J12_particles.cs")
+    mirrored(tmp_path)
     lines = [line for line in PAGE.splitlines() if line.startswith("$ ")]
     assert len(lines) >= 5
     for line in lines:
@@ -41,6 +46,18 @@ def test_every_example_runs(
         assert words[0] == "empiar-mirror"
         assert main(words[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
         assert capsys.readouterr().out
+
+
+def mirrored(here: Path) -> None:
+    """A mirror of one micrograph, and a released tree with labels of it."""
+    (here / DEFAULT_FILE).write_text('root = "empiar"\n')
+    (here / "empiar").mkdir()
+    put_here(here / "empiar", {"data/m.mrc": image()}, inspected=True)
+    table = here / "tree" / str(ID) / "ground_truth" / "particle_coordinates" / "m.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("X-Coordinate,Y-Coordinate,Diameter\n40,81,9\n")
+    with tarfile.open(here / f"{ID}.tar.gz", "w:gz") as tar:
+        tar.add(here / "tree" / str(ID), str(ID))
 
 
 def test_the_picture_shows_what_the_writers_write() -> None:

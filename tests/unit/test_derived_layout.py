@@ -144,7 +144,7 @@ def test_labels_of_no_micrograph_are_named(made: Made) -> None:
 def test_labels_join_whether_or_not_names_lose_what_cryosparc_added(
     made: Made, cleaned: bool, stem: str
 ) -> None:
-    made.add(Kind.PARTICLE_COORDINATES, "1.csv", stem=stem)
+    made.add(Kind.PARTICLE_COORDINATES, "1.csv", maker="picker", stem=stem)
     recipe = replace(CRYOPPP, cryoppp_names=cleaned)
     found = shown(
         plan(files("d/b_EER_patch_aligned_doseweighted.mrc", "d/c_patch_aligned.mrc"), made, recipe)

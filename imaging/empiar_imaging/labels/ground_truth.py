@@ -79,7 +79,7 @@ def build_ground_truth(
     for kind, found in (("selected", fitted), ("excluded", rejected)):
         table = found.table
         tables.append(table)
-        if table is None or (kind == "excluded" and not len(table)):
+        if table is None or not (len(table) or (kind == "selected" and found.annotated)):
             continue
         prefix = f"empiar-{empiar_id}_particles_{kind}"
         star, left_out = _entry_star(table, stacks=stacks, origin=star_origin)

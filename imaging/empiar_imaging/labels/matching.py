@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +47,7 @@ class _Places:
 
     def __init__(self, micrographs: Sequence[LabelledMicrograph], *, cryoppp: bool) -> None:
         self._by_stem: dict[str, list[LabelledMicrograph]] = defaultdict(list)
+        self._of_stem = Counter(micrograph.stem for micrograph in micrographs)
         for micrograph in micrographs:
             deposited = base_stem(micrograph.path) if micrograph.path else micrograph.stem
             stems = {micrograph.stem, deposited}
@@ -54,6 +55,10 @@ class _Places:
                 stems |= {stem.replace(PATCH_MOTION, "") for stem in stems}
             for stem in stems:
                 self._by_stem[stem].append(micrograph)
+
+    def shares_its_stem(self, micrograph: LabelledMicrograph) -> bool:
+        """Whether another one differs in its suffix only: a table of either would pass for the other's."""
+        return self._of_stem[micrograph.stem] > 1
 
     def find(self, name: str, *, cryoppp: bool) -> list[LabelledMicrograph]:
         for stem in stem_candidates(name, cryoppp=cryoppp):
@@ -89,7 +94,8 @@ def match(
 
     Names are compared by stem: folders, the last suffix and cryoSPARC's UID do not count; with `cryoppp` neither does
     ``_patch_aligned_doseweighted``, on both sides. Where micrographs of several folders share a name, the folders in
-    the label's name decide, and if they cannot, the label is ambiguous and belongs to none.
+    the label's name decide, and if they cannot, the label is ambiguous and belongs to none. So is one of a micrograph whose
+    stem in the view another has as well.
     """
     places = _Places(micrographs, cryoppp=cryoppp)
     found, unmatched, ambiguous = {}, [], []
@@ -97,7 +103,7 @@ def match(
         match places.find(name, cryoppp=cryoppp):
             case []:
                 unmatched.append(name)
-            case [micrograph]:
+            case [micrograph] if not places.shares_its_stem(micrograph):
                 found[name] = micrograph
             case _:
                 ambiguous.append(name)

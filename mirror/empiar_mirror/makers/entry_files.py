@@ -12,7 +12,10 @@ from empiar_mirror.layout import FOLDERS, LaidFile, natural_key
 from empiar_mirror.makers.maker import EntryFiles, Facts, Source
 from empiar_mirror.makers.templates import on_disk
 from empiar_schema.listing_reads import listed_files
-from empiar_schema.states import HERE
+from empiar_schema.states import HERE, Role
+
+#: Roles of files whose listing decides what is made, whatever is here of it.
+_LISTED = frozenset({*FOLDERS, Role.PARTICLE_STACK})
 
 
 def entry_files(conn: sqlite3.Connection, root: Path, empiar_id: int) -> EntryFiles:
@@ -21,7 +24,7 @@ def entry_files(conn: sqlite3.Connection, root: Path, empiar_id: int) -> EntryFi
     by_id = {source.file_id: source for source in deposited}
     products = _products(conn, root, empiar_id, by_id)
     deposited.sort(key=lambda source: natural_key(source.path))
-    listed = tuple(LaidFile(*row) for row in listed_files(conn, empiar_id, FOLDERS, with_gone=True))
+    listed = tuple(LaidFile(*row) for row in listed_files(conn, empiar_id, _LISTED, with_gone=True))
     return EntryFiles(empiar_id, tuple(deposited), tuple(products), listed)
 
 

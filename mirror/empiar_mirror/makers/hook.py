@@ -223,7 +223,10 @@ class HookMaker:
         if fault is not None:
             fault.command, fault.log_path = command, log_path
             raise fault
-        return Ran(tuple(self._outputs(task, filled, folder)), command, log_path)
+        outputs = tuple(self._outputs(task, filled, folder))
+        if not outputs:
+            raise JobFault("it wrote nothing", permanent=True, command=command, log_path=log_path)
+        return Ran(outputs, command, log_path)
 
     async def _watched(
         self,

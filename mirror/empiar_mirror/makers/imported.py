@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from empiar_mirror.makers.labels import IMPORTED
+from empiar_mirror.makers.label_function import WITHOUT_PARTICLES, imported_kind
 from empiar_mirror.makers.maker import EntryFiles, Output, Ran, Task, recipe_digest
 from empiar_schema.disk import storage_fault
+from empiar_schema.layout_views import IMPORTED_LABELS
 
 if TYPE_CHECKING:
     from empiar_imaging.labels.released import ReleasedEntry
@@ -30,7 +31,7 @@ class ImportedLabels:
     tables: Mapping[int, Mapping[str, bytes]]
     #: Where they come from, for the record.
     source_name: str
-    name: str = IMPORTED
+    name: str = IMPORTED_LABELS
     source: str = "deposited"
     threads: int = 1
     retries: int = 0
@@ -43,9 +44,10 @@ class ImportedLabels:
         tables = {}
         for entry in entries:
             kinds = {"selected": entry.selected, "excluded": entry.excluded}
-            tables[entry.empiar_id] = {
-                kind: as_csv(table) for kind, table in kinds.items() if table is not None
-            }
+            found = {kind: as_csv(table) for kind, table in kinds.items() if table is not None}
+            if entry.selected is not None and (names := entry.selected.without_particles):
+                found[WITHOUT_PARTICLES] = "".join(f"{name}\n" for name in names).encode()
+            tables[entry.empiar_id] = found
         return cls(tables, source_name)
 
     async def version(self) -> str | None:
@@ -75,7 +77,8 @@ class ImportedLabels:
             raise storage_fault(error, f"cannot write to {folder}") from error
         details = {"source": self.source_name}
         outputs = (
-            Output(Path(f"{kind}.csv"), f"{kind}.csv", f"imported_{kind}", details=details) for kind in tables
+            Output(Path(f"{kind}.csv"), f"{kind}.csv", imported_kind(kind), details=details)
+            for kind in tables
         )
         return Ran(tuple(outputs))
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.makers.maker import Output, Source, Work
+from empiar_mirror.makers.stack_references import DepositedStacks, resolved
 from empiar_schema.faults import BadLabels, EmpiarMirrorError
+from empiar_schema.paths import NAME_MAX_BYTES, bytes_from_text
 from empiar_schema.products import Kind
 from empiar_schema.stems import stem_of
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 CHECKED_IMAGES: Final = 4
 #: Names of each side that the record shows; the report file has all.
 SHOWN: Final = 20
+#: Which imported file names the micrographs that are annotated and hold no particle: a line each.
+WITHOUT_PARTICLES: Final = "without_particles"
 _ENTRY_KINDS: Final = {
     "selected.star": Kind.SELECTED_STAR,
     "selected.csv": Kind.SELECTED_CSV,
@@ -63,9 +67,15 @@ def make_labels(work: Work) -> Sequence[Output]:
         cryoppp=bool(parameters["cryoppp_names"]),
         star_origin=CoordinateOrigin(str(parameters["star_origin"])),
     )
-    outputs = [_kept(work.folder, name, data, ids) for name, data in truth.files.items()]
-    outputs += _references(work.folder, truth, ids)
-    outputs.append(_report(work, read, truth, micrographs))
+    files = [_kept(work.folder, name, data, ids) for name, data in truth.files.items()]
+    notes: list[str] = []
+    files += _references(work.folder, truth, _stacks(parameters), ids, notes)
+    outputs = [output for output in files if _has_a_name(output)]
+    if nameless := [output.name.rpartition("/")[2] for output in files if not _has_a_name(output)]:
+        notes.append(
+            f"{len(nameless)} tables are left out, whose names have more than {NAME_MAX_BYTES} bytes: {nameless[0]}"
+        )
+    outputs.append(_report(work, read, truth, micrographs, notes))
     return outputs
 
 
@@ -81,6 +91,17 @@ def _micrographs(parameters: Mapping[str, object]) -> tuple[dict[str, int], list
         ids[stem] = file_id
         found.append(LabelledMicrograph(stem, name, height, width, pixel, path))
     return ids, found
+
+
+def _stacks(parameters: Mapping[str, object]) -> DepositedStacks:
+    paths = parameters["stacks"]
+    assert isinstance(paths, list)
+    return DepositedStacks(paths)
+
+
+def imported_kind(word: str) -> str:
+    """The kind of product that an imported file is: of ``selected``, ``excluded`` or `WITHOUT_PARTICLES`."""
+    return f"imported_{word}"
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -100,7 +121,10 @@ def _read_all(sources: Sequence[Source], micrographs: Sequence[LabelledMicrograp
     for source in sources:
         found = recognised[source.path]
         row: dict[str, object] = {"path": _shown(source)}
-        if found is None:
+        if source.role == imported_kind(WITHOUT_PARTICLES):
+            read.selected.append(_without_particles(source))
+            row["particles"] = 0
+        elif found is None:
             row["problem"] = "holds no coordinates that are known"
         elif found.kind is LabelKind.TOMOGRAPHY:
             row["problem"] = "holds positions in tomograms, which are no positions in an image"
@@ -125,7 +149,7 @@ def _read_one(
     from empiar_imaging.labels.table import CoordinateOrigin
 
     partner = passthrough_of(source.path, beside)
-    kind = LabelKind.EXCLUDED if source.role == "imported_excluded" else found.kind
+    kind = LabelKind.EXCLUDED if source.role == imported_kind("excluded") else found.kind
     reading = Reading(
         micrograph=stem_of(source.path) if found.form.one_micrograph else None,
         passthrough=None if partner is None else beside[partner].local.read_bytes(),
@@ -141,6 +165,16 @@ def _read_one(
     table = _in_its_folder(table, source)
     row |= {"origin": table.origin.value, "particles": len(table), "notes": list(table.notes[:SHOWN])}
     (read.excluded if kind is LabelKind.EXCLUDED else read.selected).append(table)
+
+
+def _without_particles(source: Source) -> LabelTable:
+    import numpy as np
+
+    from empiar_imaging.labels.table import CoordinateOrigin, LabelTable
+
+    names = tuple(source.local.read_text("utf-8").split("\n")[:-1])
+    none = np.zeros(0)
+    return LabelTable([], none, none, CoordinateOrigin.BOTTOM, without_particles=names)
 
 
 def _in_its_folder(table: LabelTable, source: Source) -> LabelTable:
@@ -189,17 +223,22 @@ def _kept(folder: Path, name: str, data: bytes, ids: Mapping[str, int]) -> Outpu
     return Output(_written(folder, place, data), name, kind.value, stem, parent_file_id=ids[stem])
 
 
-def _references(folder: Path, truth: GroundTruth, ids: Mapping[str, int]) -> Iterator[Output]:
-    """For each micrograph the particles' images in deposited stacks, a line a row: ``000001@folder/stack.mrcs``, or nothing."""
+def _references(
+    folder: Path, truth: GroundTruth, stacks: DepositedStacks, ids: Mapping[str, int], notes: list[str]
+) -> Iterator[Output]:
+    """For each micrograph the particles' images in deposited stacks, a line a row: ``000001@data/stack.mrcs``, or nothing."""
     table = truth.selected
-    if table is None or table.image is None or not any(table.image):
+    if table is None or table.image is None:
         return
+    unknown: list[str] = []
     for name, index in table.by_micrograph().items():
         images = [table.image[row] for row in index.tolist()]
-        if any(images):
+        rows = resolved(images, stacks)
+        if isinstance(rows, str):
+            unknown.append(rows)
+        elif any(rows):
             stem = stem_of(name)
-            data = "".join(f"{image}\n" for image in images).encode("utf-8", "surrogateescape")
-            path = _written(folder, f"references_{ids[stem]}", data)
+            path = _written(folder, f"references_{ids[stem]}", "".join(f"{row}\n" for row in rows).encode())
             yield Output(
                 path,
                 f"references/{stem}.txt",
@@ -207,6 +246,10 @@ def _references(folder: Path, truth: GroundTruth, ids: Mapping[str, int]) -> Ite
                 stem,
                 parent_file_id=ids[stem],
             )
+    if unknown:
+        notes.append(
+            f"particles of {len(unknown)} micrographs have their images in stacks of which the entry has none, or several: {unknown[0][:200]}"
+        )
 
 
 def _written(folder: Path, name: str, data: bytes) -> Path:
@@ -215,10 +258,21 @@ def _written(folder: Path, name: str, data: bytes) -> Path:
     return Path(name)
 
 
+def _has_a_name(output: Output) -> bool:
+    """Whether a file system takes its name: that of a micrograph can be as long as any, without what is put behind it."""
+    return len(bytes_from_text(output.name.rpartition("/")[2])) <= NAME_MAX_BYTES
+
+
 # --- reporting ----------------------------------------------------------------------------------------------
 
 
-def _report(work: Work, read: _Read, truth: GroundTruth, micrographs: Sequence[LabelledMicrograph]) -> Output:
+def _report(
+    work: Work,
+    read: _Read,
+    truth: GroundTruth,
+    micrographs: Sequence[LabelledMicrograph],
+    notes: Sequence[str],
+) -> Output:
     check = _orientation(work.inputs, truth, micrographs)
     annotated = len(micrographs) - len(truth.unmatched_micrographs)
     facts: dict[str, object] = {
@@ -232,7 +286,7 @@ def _report(work: Work, read: _Read, truth: GroundTruth, micrographs: Sequence[L
         "diameter_source": truth.diameter.source or None,
         "orientation": None if check is None else check.orientation.value,
         "orientation_score": None if check is None else check.score,
-        "notes": [*truth.notes[:SHOWN], *_about_orientation(check)],
+        "notes": [*truth.notes[:SHOWN], *notes, *_about_orientation(check)],
     }
     whole = facts | {
         "sources": read.sources,

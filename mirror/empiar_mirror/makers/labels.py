@@ -12,15 +12,13 @@ from empiar_mirror.makers.label_function import make_labels
 from empiar_mirror.makers.maker import EntryFiles, Source, Task
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.selection import LABEL_MAX_BYTES, LABEL_SUFFIXES, select
-from empiar_schema.layout_views import PRESETS, ViewRecipe
+from empiar_schema.layout_views import IMPORTED_LABELS, PRESETS, ViewRecipe
 from empiar_schema.paths import suffix_of
 from empiar_schema.settings import Settings
 from empiar_schema.states import Role
 
 #: Version of what is written; another one makes all labels again.
 PROGRAM: Final = "labels 1"
-#: Who keeps labels of a released CryoPPP tree (`empiar_mirror.makers.imported`).
-IMPORTED: Final = "imported_labels"
 #: Suffixes that only a file judged to hold coordinates may have: texts of any kind have them, too.
 _COORDINATES_ONLY: Final = frozenset({".txt", ".tsv"})
 _OTHER_ROLES: Final = (Role.METADATA.value, Role.OTHER.value)
@@ -44,7 +42,10 @@ class LabelChoice:
             labels,
             parameters={
                 "empiar_id": files.empiar_id,
+                # Folders tell micrographs of one name apart, and inputs count by their names alone.
+                "label_files": [source.path for source in labels],
                 "micrographs": micrographs,
+                "stacks": [file.path for file in files.listed if file.role is Role.PARTICLE_STACK],
                 "diameter_px": self.diameters_px.get(files.empiar_id),
                 "cryoppp_names": self.recipe.cryoppp_names,
                 "star_origin": "top" if self.recipe.style == "relion" else "bottom",
@@ -86,7 +87,7 @@ def named_images(listed: Iterable[LaidFile], recipe: ViewRecipe) -> tuple[Place,
 
 def label_sources(files: EntryFiles) -> tuple[Source, ...]:
     """The files that may hold coordinates: imported ones, and only where there are none the entry's own."""
-    imported = tuple(product for product in files.products if product.maker == IMPORTED)
+    imported = tuple(product for product in files.products if product.maker == IMPORTED_LABELS)
     return imported or tuple(source for source in files.deposited if _may_hold_coordinates(source))
 
 

@@ -13,13 +13,12 @@ from empiar_mirror.makers.maker import EntryFiles, Output, Source, Task, Work
 from empiar_mirror.makers.pairing import Ambiguous, nearest
 from empiar_mirror.makers.stacks import picks_from_top
 from empiar_mirror.makers.workers import Workers
-from empiar_schema.layout_views import FRAME_AVERAGE, JPEG, PRESETS, JpegMethod, ViewRecipe
+from empiar_schema.layout_views import FRAME_AVERAGE, JPEG, PRESETS, THUMBNAILS, JpegMethod, ViewRecipe
 from empiar_schema.products import Kind
 from empiar_schema.settings import Settings
 from empiar_schema.states import Role
 
 PROGRAM: Final = "pictures 1"
-THUMBNAILS: Final = "thumbnails"
 
 
 # --- renditions ---------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from typing import Final, Literal
 from empiar_mirror.makers.choice import chosen_images
 from empiar_mirror.makers.function import FunctionMaker
 from empiar_mirror.makers.maker import EntryFiles, JobFault, Output, Source, Task, Work
+from empiar_mirror.makers.stack_references import reference_rows
 from empiar_mirror.makers.workers import Workers
 from empiar_schema.layout_views import EXTRACTED_STACKS, SPLIT_STACKS, ViewRecipe
-from empiar_schema.paths import text_from_bytes
 from empiar_schema.products import Kind
 from empiar_schema.settings import MakingSettings, Settings
 from empiar_schema.states import Role
@@ -37,17 +37,15 @@ class SplitChoice:
 
     def __call__(self, files: EntryFiles) -> Iterable[Task]:
         """The tasks."""
-        stacks = files.of_role(Role.PARTICLE_STACK)
+        stacks = {stack.path: stack for stack in files.of_role(Role.PARTICLE_STACK)}
         if not stacks:
             return
         for product in files.products:
             if product.maker == self.label_maker and product.role == Kind.PARTICLE_REFERENCES:
-                found = {name: stack_named(name, stacks) for name in self._stacks_of(product)}
-                here = {name: stack for name, stack in found.items() if stack is not None}
-                if here and len(here) == len(found):
-                    named = {name: stack.path for name, stack in here.items()}
-                    inputs = sorted(set(here.values()), key=lambda stack: stack.path)
-                    yield Task.on(product, *inputs).with_parameters({"stacks": named})
+                paths = self._stacks_of(product)
+                if paths and all(path in stacks for path in paths):
+                    inputs = [stacks[path] for path in sorted(paths)]
+                    yield Task.on(product, *inputs).with_parameters({"stacks": sorted(paths)})
 
     def _stacks_of(self, product: Source) -> tuple[str, ...]:
         if product.sha256 not in self._read:
@@ -55,45 +53,8 @@ class SplitChoice:
                 rows = reference_rows(product.local.read_bytes())
             except OSError:
                 rows = ()
-            self._read[product.sha256] = tuple(dict.fromkeys(name for _, name in rows if name))
+            self._read[product.sha256] = tuple(dict.fromkeys(path for _, path in rows if path))
         return self._read[product.sha256]
-
-
-def reference_rows(data: bytes) -> tuple[tuple[int, str], ...]:
-    """Number of the image and name of its stack for each row; ``(0, "")`` for a row without one."""
-    rows = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        number, _, name = line.partition("@")
-        rows.append((int(number), name) if name and number.strip().isdigit() else (0, ""))
-    return tuple(rows)
-
-
-def stack_named(name: str, stacks: Sequence[Source]) -> Source | None:
-    """The deposited stack that a STAR file means by `name`; None if none can be meant, or several.
-
-    Paths in STAR files are those of the project in which it was written, so they are compared from their ends; RELION's
-    ``.mrcs`` and CryoPPP's ``.mrc`` are one name.
-    """
-    wanted = _parts(text_from_bytes(name.encode("utf-8", "surrogateescape")))
-    shared = [(_shared(wanted, _parts(stack.path)), stack) for stack in stacks]
-    most = max((count for count, _ in shared), default=0)
-    best = [stack for count, stack in shared if count == most]
-    return best[0] if most and len(best) == 1 else None
-
-
-def _parts(path: str) -> list[str]:
-    parts = path.split("/")
-    parts[-1] = parts[-1].removesuffix("s") if parts[-1].endswith(".mrcs") else parts[-1]
-    return parts[::-1]
-
-
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
 
 
 def split_particles(work: Work) -> Sequence[Output]:
@@ -103,10 +64,10 @@ def split_particles(work: Work) -> Sequence[Output]:
 
     references, *stacks = work.inputs
     local = {stack.path: stack.local for stack in stacks}
-    named = work.parameters["stacks"]
-    assert isinstance(named, dict)
     rows = reference_rows(references.local.read_bytes())
-    slices = tuple(StackSlice(number, local[named[name]]) for number, name in rows if name)
+    # Rows of the labels, which are not those of the slices where some have no image.
+    numbers = [row for row, (_, path) in enumerate(rows, 1) if path]
+    slices = tuple(StackSlice(number, local[path]) for number, path in rows if path)
     target = work.folder / "stack.mrc"
     pixel = references.facts.pixel_size_angstrom
     report = make_split_stack(SplitRequest(slices=slices, target=target, pixel_size_angstrom=pixel))
@@ -119,7 +80,7 @@ def split_particles(work: Work) -> Sequence[Output]:
         notes=(
             *report.notes,
             *([f"{unnamed} rows name no image"] if unnamed else []),
-            *(f"row {left.row + 1}: {left.reason}" for left in report.left_out[:_NAMED]),
+            *(f"row {numbers[left.row]}: {left.reason}" for left in report.left_out[:_NAMED]),
         ),
     )
 
@@ -129,14 +90,15 @@ def split_particles(work: Work) -> Sequence[Output]:
 
 @dataclass(frozen=True, slots=True)
 class ExtractChoice:
-    """A task for each labelled micrograph of the views that want it."""
+    """A task for each labelled micrograph of the views that want it; frames of movies are not aligned, so none for them."""
 
     label_maker: str
     recipes: tuple[ViewRecipe, ...]
 
     def __call__(self, files: EntryFiles) -> Iterable[Task]:
         """The tasks."""
-        images = {source.file_id: source for source in chosen_images(files, self.recipes)}
+        chosen = chosen_images(files, self.recipes)
+        images = {source.file_id: source for source in chosen if source.role == Role.MICROGRAPH.value}
         for product in files.products:
             image = images.get(product.file_id)
             if (product.maker, product.role) == (self.label_maker, Kind.PARTICLE_COORDINATES) and image:

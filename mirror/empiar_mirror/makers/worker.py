@@ -50,6 +50,13 @@ def _called(call: bytes) -> Answer:
         return None, _sentence(fault), True
     except MemoryError:
         return None, "there was not enough memory for it", False
+    except OSError as error:
+        where = error.filename or "a file"
+        return (
+            None,
+            f"cannot use {where}: {error.strerror or error}; `empiar-mirror verify` looks after it",
+            False,
+        )
     except Exception as error:
         # Content of any kind may end here; a person gets a sentence, and the next image its turn.
         return None, f"{type(error).__name__}: {error}"[:500], False
