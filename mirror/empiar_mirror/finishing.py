@@ -20,6 +20,7 @@ from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
+from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.reports import BagReport, FailedJob, ImportedEntry, ImportReport, MakeReport
 from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
@@ -187,7 +188,8 @@ class Finishing:
         names = [recipe.label_maker for recipe in self.settings.recipes]
         matched = await self.catalogue.read(functools.partial(_matched, ids=chosen, makers=names))
         notes = tuple(f"{entry.empiar_id}: {note}" for entry in here for note in entry.notes)
-        elsewhere = tuple(entry.empiar_id for entry in entries if entry.empiar_id not in set(chosen))
+        known = set(await self.catalogue.read(asked_for))
+        elsewhere = tuple(entry.empiar_id for entry in entries if entry.empiar_id not in known)
         return ImportReport(tuple(matched), elsewhere, notes, making)
 
     # --- layouts --------------------------------------------------------------------------------------
