@@ -129,13 +129,16 @@ def _meant(imagesets: Sequence[ImageSet], group: Headers) -> tuple[ImageSet, ...
             s.model_copy(update={"directory": s.directory.casefold()}) for s in imagesets if s.directory
         ]
         nearest, _ = nearest_imagesets(folded, group.directory.casefold())
-    return tuple(s for s in nearest if _kind_fits(s, group.role))
+    return tuple(s for s in nearest if _kind_fits(s, group))
 
 
-def _kind_fits(imageset: ImageSet, role: Role) -> bool:
-    stated = role_of_category(imageset.category)
+def _kind_fits(imageset: ImageSet, group: Headers) -> bool:
+    stated, role = role_of_category(imageset.category), group.role
     if stated is None:
         return role in _IMAGES
+    if stated is Role.TILT_SERIES and role in _IMAGES:
+        # Deposited may be the frames of each tilt; stacks beside them are then not what is stated.
+        return group.suffix in suffixes_of(imageset)
     return stated is role or (stated in _IMAGES and role in _IMAGES)
 
 

@@ -20,6 +20,7 @@ from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
+from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.reports import BagReport, FailedJob, ImportedEntry, ImportReport, MakeReport
 from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
@@ -194,7 +195,8 @@ class Finishing:
             for entry in here
             for note in (*entry.notes, *([] if maker.tables[entry.empiar_id] else [_NO_COORDINATES]))
         )
-        elsewhere = tuple(entry.empiar_id for entry in entries if entry.empiar_id not in set(chosen))
+        known = set(await self.catalogue.read(asked_for))
+        elsewhere = tuple(entry.empiar_id for entry in entries if entry.empiar_id not in known)
         return ImportReport(tuple(matched), elsewhere, notes, kept + making)
 
     # --- layouts --------------------------------------------------------------------------------------

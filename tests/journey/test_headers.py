@@ -25,6 +25,8 @@ from rehearsal_in_thread import rehearsal_in_thread
 
 IDS = range(10101, 10110)
 CONTRADICTORY = 10108
+#: Damaged at the source, and contradictory on purpose; a case of its own.
+DAMAGED = 10115
 #: What entry 10108 is seeded with, and where its files are.
 SEEDED = {
     (FORMAT, "TIFF", "mrc"),
@@ -94,7 +96,7 @@ async def test_probes_tell_the_facts_and_the_seeded_contradictions_of_all_entrie
 async def test_arrived_files_tell_the_same_contradictions_and_verify_adds_no_problem(tmp_path: Path) -> None:
     async with Rehearsal() as rehearsal:
         with opened(settings_for(rehearsal, tmp_path)) as mirror:
-            ids = sorted(set(rehearsal.archive.entries) - {10109})
+            ids = sorted(set(rehearsal.archive.entries) - {10109, DAMAGED})
             await mirror.probe(ids)  # nothing is listed yet: nothing to look at
             assert (await mirror.sync(ids)).transfer.failed == ()
             assert_only_the_seeded(mirror, source_ends=", 6 files alike")

@@ -78,6 +78,7 @@ def nothing_outside(folder: Path) -> Iterator[None]:
         "quarantine",
         "datasets",
         "manifests",
+        "derived",
     }
     assert {p.name for p in (folder / "mirror").iterdir() if not p.name.startswith(".")} <= top
     assert {p.name for p in (folder / "mirror/archive").iterdir()} <= {str(VICTIM), str(NEIGHBOUR), "10150"}

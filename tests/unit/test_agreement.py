@@ -255,3 +255,13 @@ def test_any_headers_and_statements_are_compared_without_an_exception(
     told = disagreements(imagesets, groups)
     assert all(one.what in KINDS for one in told)
     assert told == disagreements(imagesets, groups)
+
+
+def test_frames_that_a_tilt_series_states_are_compared_instead_of_stacks_beside_them() -> None:
+    frames = replace(GROUP, directory="data/movies/TS_001", example="data/movies/TS_001/a.tif")
+    stacks = Headers("data/movies/stacks", Role.TILT_SERIES, ImageFacts("mrc", 9, 9, 41, "int16"), 2, "data/movies/stacks/a.st")  # fmt: skip
+    series = stated(category="tilt series")
+    assert found(series, frames, stacks) == []
+    # What the frames contradict is told all the same, and so are stacks where there is nothing else.
+    assert found(series, with_facts(mode="int16"), stacks) == [(VOXEL, "UNSIGNED BYTE", "int16")]
+    assert {what for what, _, _ in found(series, stacks)} == {FORMAT, VOXEL, SIZE}

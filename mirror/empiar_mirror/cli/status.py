@@ -48,7 +48,8 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         "ailments": ills,
     }
     unknown = (f"EMPIAR-{i} is not in the catalogue: run `empiar-mirror crawl {i}`" for i in missing)
-    invocation.result(document, [*_lines(status, now), *unknown, *ills])
+    lines = _lines(status, now) if status.entries or not ids else ()
+    invocation.result(document, [*lines, *unknown, *ills])
     return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
 
 

@@ -12,6 +12,8 @@ from typing import Final
 from empiar_mirror.makers.maker import JobFault, Output, Work
 from empiar_mirror.makers.worker import LARGEST, LENGTH, Answer, Function
 
+#: How long a worker may take to go by itself, seconds.
+_PARTING_S: Final = 0.3
 _COMMAND: Final = (sys.executable, "-m", "empiar_mirror.makers.worker")
 
 
@@ -86,6 +88,15 @@ async def _called(worker: asyncio.subprocess.Process, call: bytes) -> Answer | N
 
 
 async def _ended(worker: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        worker.kill()
-    await worker.wait()
+    """The process is gone, by itself if it does not take long: at the end of its input it goes, and one that died is only waited for.
+
+    To kill a dead one would reap it behind asyncio's back, and its exit code would be lost.
+    """
+    if worker.stdin is not None:
+        worker.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(worker.wait(), _PARTING_S)
+    if worker.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+        await worker.wait()
