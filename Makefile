@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Validators of other formats need other versions of some libraries: an environment of their own, for tests.
 VALIDATORS := .validators
+# Tests wait for servers and stalls more than they compute, so that more of them at once than cores are quicker.
+TESTS_AT_ONCE ?= 4
 # The first interpreter that is new enough.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -16,7 +18,7 @@ demo: $(INSTALLED)  ## the whole job against an archive served here; leaves a mi
 	$(BIN)/empiar-mirror rehearse --keep demo
 
 test: $(INSTALLED) $(VALIDATORS)/.installed  ## all tests; those that need vsftpd, Apache or nginx say so where they are missing
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
 
 lint: $(INSTALLED)  ## format, style, and the import contracts
 	$(BIN)/ruff format --check .
