@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from empiar_schema.codes import ROLE_CODES, ROLES, state_list
@@ -25,6 +25,21 @@ class ListedRow(NamedTuple):
     sha256: bytes | None
     size: int | None
     here: bool
+
+
+def any_here(conn: sqlite3.Connection, empiar_id: int, suffixes: Mapping[Role, Collection[str]]) -> bool:
+    """Whether a file of the entry is here that has one of these roles, and one of the suffixes that go with it."""
+    for role, endings in suffixes.items():
+        names = " OR ".join("f.name LIKE ?" for _ in endings)
+        query = (
+            "SELECT 1 FROM directory d JOIN file f ON f.directory_id = d.directory_id"
+            " JOIN copy c ON c.file_id = f.file_id"
+            f" WHERE d.empiar_id = ? AND f.role = ? AND c.state IN ({_HERE}) AND ({names}) LIMIT 1"
+        )
+        values = (empiar_id, ROLE_CODES[role], *(f"%{ending}" for ending in sorted(endings)))
+        if conn.execute(query, values).fetchone():
+            return True
+    return False
 
 
 def listed_files(

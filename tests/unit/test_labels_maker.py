@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.rehearsal import tables
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.states import Role
@@ -378,3 +379,18 @@ def test_names_that_become_too_long_for_a_file_cost_no_other_file(root: Path) ->
     assert set(coordinates(root)) == {"a"}
     assert (label_set(root)["excluded"]) == len(PLACES) + 2
     assert any("255" in str(note) for note in label_set(root)["notes"])  # type: ignore[attr-defined] # a list
+
+
+def test_an_entry_without_label_files_is_not_even_looked_through(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(conn: sqlite3.Connection, root: Path, empiar_id: int) -> None:
+        raise AssertionError("an entry of a million micrographs was read into memory for nothing")
+
+    put(root, MICROGRAPHS)
+    monkeypatch.setattr("empiar_mirror.makers.runner.entry_files", look)
+    with opened(root, "", built_in=BUILT_IN) as mirror:
+        assert asyncio.run(mirror.make(None)).made == 0
+    put(root, MICROGRAPHS | {"data/picks.STAR": (Role.PARTICLE_COORDINATES, relion([("a.mrc", 3, 4)]))})
+    with opened(root, "", built_in=BUILT_IN) as mirror, pytest.raises(AssertionError, match="for nothing"):
+        asyncio.run(mirror.make(None))

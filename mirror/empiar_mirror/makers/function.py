@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from empiar_mirror.makers.workers import Workers
 from empiar_schema.states import Role
 
 Choose = Callable[[EntryFiles], Iterable[Task]]
+Concerned = Callable[[sqlite3.Connection, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,16 @@ class FunctionMaker:
     largest_output: int = 2**40
     #: Whether a task without any output is done all the same: a micrograph may hold no particle.
     may_make_nothing: bool = False
+    #: The quick look of `concerns`; None: it can have tasks in any entry.
+    concerned: Concerned | None = None
 
     async def version(self) -> str | None:
         """The version that was given."""
         return self.program
+
+    def concerns(self, conn: sqlite3.Connection, empiar_id: int) -> bool:
+        """What `concerned` says."""
+        return self.concerned is None or self.concerned(conn, empiar_id)
 
     def tasks(self, files: EntryFiles) -> Iterable[Task]:
         """What `choose` says."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,11 @@ class HookMaker:
         return self.hook.largest_output
 
     # --- what --------------------------------------------------------------------------------------------
+
+    def concerns(self, conn: sqlite3.Connection, empiar_id: int) -> bool:
+        """Whether the table names the entry, or none."""
+        del conn
+        return not self.hook.entries or empiar_id in self.hook.entries
 
     def tasks(self, files: EntryFiles) -> Iterator[Task]:
         """One for each file that the table asks for and that has what it `needs`."""

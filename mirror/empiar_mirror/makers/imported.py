@@ -6,6 +6,7 @@ import asyncio
 import csv
 import hashlib
 import io
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class ImportedLabels:
     async def version(self) -> str | None:
         """That of what is written."""
         return PROGRAM
+
+    def concerns(self, conn: sqlite3.Connection, empiar_id: int) -> bool:
+        """Whether the tree has coordinates of the entry."""
+        del conn
+        return bool(self.tables.get(empiar_id))
 
     def tasks(self, files: EntryFiles) -> Iterable[Task]:
         """One for each entry of the tree."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +14,9 @@ from empiar_mirror.makers.maker import EntryFiles, Source, Task
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.selection import LABEL_MAX_BYTES, LABEL_SUFFIXES, select
 from empiar_schema.layout_views import IMPORTED_LABELS, PRESETS, ViewRecipe
+from empiar_schema.listing_reads import any_here
 from empiar_schema.paths import suffix_of
+from empiar_schema.product_reads import products_of
 from empiar_schema.settings import Settings
 from empiar_schema.states import Role
 
@@ -21,6 +24,11 @@ from empiar_schema.states import Role
 PROGRAM: Final = "labels 1"
 #: Suffixes that only a file judged to hold coordinates may have: texts of any kind have them, too.
 _COORDINATES_ONLY: Final = frozenset({".txt", ".tsv"})
+_SUFFIXES: Final = {
+    Role.PARTICLE_COORDINATES: LABEL_SUFFIXES | _COORDINATES_ONLY,
+    Role.METADATA: LABEL_SUFFIXES,
+    Role.OTHER: LABEL_SUFFIXES,
+}
 _OTHER_ROLES: Final = (Role.METADATA.value, Role.OTHER.value)
 
 
@@ -91,6 +99,13 @@ def label_sources(files: EntryFiles) -> tuple[Source, ...]:
     return imported or tuple(source for source in files.deposited if _may_hold_coordinates(source))
 
 
+def has_labels(conn: sqlite3.Connection, empiar_id: int) -> bool:
+    """Whether files are here that may hold coordinates of the entry, imported ones included."""
+    return any_here(conn, empiar_id, _SUFFIXES) or any(
+        product.maker == IMPORTED_LABELS for product in products_of(conn, empiar_id)
+    )
+
+
 def _may_hold_coordinates(source: Source) -> bool:
     suffix = suffix_of(source.name)
     if source.size > LABEL_MAX_BYTES:
@@ -121,4 +136,5 @@ def label_makers(
             program=PROGRAM,
             workers=workers,
             timeout_s=6 * 3600.0,
+            concerned=has_labels,
         )

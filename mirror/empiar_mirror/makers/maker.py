@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,6 +212,9 @@ class Maker(Protocol):
         Raises:
             MakerUnusable: it cannot work now.
         """
+
+    def concerns(self, conn: sqlite3.Connection, empiar_id: int) -> bool:
+        """Whether it can have a task in this entry at all: a quick look, which spares reading all files of most entries."""
 
     def tasks(self, files: EntryFiles) -> Iterable[Task]:
         """What should be made of these files."""

@@ -156,6 +156,9 @@ class Runner:
         for maker in makers:
             if self._stopping:
                 return
+            concerns = functools.partial(maker.concerns, empiar_id=empiar_id)
+            if not await self._catalogue.read(concerns):
+                continue
             if files is None or made != self._ends.tally.made:
                 made = self._ends.tally.made
                 files = await self._catalogue.read(

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from empiar_mirror.makers.choice import chosen_images
 from empiar_mirror.makers.function import FunctionMaker
+from empiar_mirror.makers.labels import has_labels
 from empiar_mirror.makers.maker import EntryFiles, JobFault, Output, Source, Task, Work
 from empiar_mirror.makers.stack_references import reference_rows
 from empiar_mirror.makers.workers import Workers
@@ -194,7 +195,7 @@ def stack_makers(
         labels = min(recipe.label_maker for recipe in wanting)
         if way == "deposited":
             choose, function = SplitChoice(labels), split_particles
-            yield FunctionMaker(name, function, choose, PROGRAM, workers, source=labels)
+            yield FunctionMaker(name, function, choose, PROGRAM, workers, source=labels, concerned=has_labels)
         else:
             yield FunctionMaker(
                 name,
@@ -205,6 +206,7 @@ def stack_makers(
                 parameters=_options(settings.making),
                 source=labels,
                 may_make_nothing=True,
+                concerned=has_labels,
             )
 
 
