@@ -242,6 +242,11 @@ def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str
         meant = meant.replace(ANY_NAME, name) if meant and name else meant
         return f"{file}: unknown key {key}" + (f"; did you mean {meant}?" if meant else "")
     place = origin.get(key, file)
+    if detail["type"] == "missing":
+        table, _, lacking = key.rpartition(".")
+        return f"{place}: [{table}] lacks {lacking}"
+    if detail["type"] == "too_short":
+        return f"{place}: {key} = []: must not be empty"
     if detail["type"] in ("model_type", "model_attributes_type"):
         return f"{file}: {key} is a table; write [{key}] and its keys below it"
     allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -395,6 +395,13 @@ def test_each_mistake_in_a_command_has_its_sentence(tmp_path: Path, command: str
     assert sentence in refusal(tmp_path, hook)
 
 
+def test_a_hook_without_what_it_must_have_is_told_what_it_lacks(tmp_path: Path) -> None:
+    assert "[hook.h] lacks outputs" in refusal(tmp_path, '[hook.h]\ncommand = ["x"]\n')
+    assert "hook.h.command = []: must not be empty" in refusal(
+        tmp_path, "[hook.h]\ncommand = []\noutputs = []\n"
+    )
+
+
 def test_a_hook_needs_a_name_that_can_be_a_folder_and_hooks_no_circle(tmp_path: Path) -> None:
     assert "names a folder" in refusal(tmp_path, HOOK.replace("hook.average", 'hook."../x"'))
     assert "choose another" in refusal(tmp_path, HOOK.replace("hook.average", "hook.deposited"))
