@@ -113,9 +113,9 @@ async def test_cancelling_an_await_harms_nothing(catalogue: Catalogue) -> None:
     )
     await asyncio.sleep(0)
     waiting.cancel()
-    gate.set()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    gate.set()
     await asyncio.wrap_future(held)
     await catalogue.write(lambda c: record_harvest(c, "later", day="2026-01-01", now=1))
     assert await catalogue.read(lambda c: last_harvest(c, "later")) == "2026-01-01"

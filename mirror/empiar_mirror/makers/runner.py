@@ -216,7 +216,8 @@ class Runner:
         """The job is made, failed or parked; or given back when the run is stopped."""
         folder = folders.job_folder(self._staging, job.job_id)
         started = self._clock()
-        ended = False
+        settled = False
+        failed: JobFault | None = None
         try:
             self._require_space(task)
             self._ends.step(job, "claimed")
@@ -229,23 +230,27 @@ class Runner:
             self._ends.step(job, "checked")
             outcome = Outcome(started, self._clock(), ran.command, batch.version, ran.log_path)
             await _to_the_end(self._ends.keep(job, task, folder, checked, outcome))
-            ended = True
+            settled = True
         except JobFault as fault:
-            if not self._stopping:
-                await _to_the_end(
-                    self._ends.fail(
-                        job, task, fault, maker=batch.maker, version=batch.version, started=started
-                    )
-                )
-                ended = True
+            failed = fault
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
         finally:
-            if not ended:
-                await self._ends.give_back(job)
-            await in_thread(self._threads, placing.tidy, folder)
-            self._ends.step(job, "tidied")
+            try:
+                # Before the record lets another lane begin the job again, in the same folder.
+                await in_thread(self._threads, placing.tidy, folder)
+                self._ends.step(job, "tidied")
+                if failed is not None and not self._stopping:
+                    settled = True
+                    await _to_the_end(
+                        self._ends.fail(
+                            job, task, failed, maker=batch.maker, version=batch.version, started=started
+                        )
+                    )
+            finally:
+                if not settled:
+                    await self._ends.give_back(job)
 
     async def _ran(self, maker: Maker, task: Task, job: Job, folder: Path) -> Ran:
         work = asyncio.create_task(maker.run(task, empiar_id=job.empiar_id, job_id=job.job_id, folder=folder))

@@ -110,6 +110,9 @@ _AT_BYTE = {
     FaultKind.EARLY_226,
 }
 
+#: What an answer that begins behind the byte does not meet; the others strike it at its first byte.
+_ON_THE_SPOT = {FaultKind.FLIP_BIT, FaultKind.ERROR_INSIDE}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -139,7 +142,7 @@ class Fault:
             return False
         if span is None or self.kind not in _AT_BYTE:
             return True
-        return self.at_byte < span[1] and (self.kind is not FaultKind.FLIP_BIT or self.at_byte >= span[0])
+        return self.at_byte < span[1] and (self.kind not in _ON_THE_SPOT or self.at_byte >= span[0])
 
 
 @dataclass(slots=True)
