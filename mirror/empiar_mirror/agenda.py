@@ -49,6 +49,10 @@ class Agenda:
         if active in self._large:
             self._large.remove(active)
 
+    def wants(self, active: ActiveFile) -> bool:
+        """Whether a connection may still take a stretch of this large file."""
+        return active in self._large and active.verdict is None and self._takeable(active)
+
     def batch(self) -> list[ActiveFile]:
         """Small files of one channel, taken off the agenda: as many as one connection should bring in a row.
 

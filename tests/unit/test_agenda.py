@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from empiar_mirror.active import ActiveFile
+from empiar_mirror.active import ActiveFile, Verdict
 from empiar_mirror.agenda import LEAST_BYTES, LEAST_BYTES_WITHOUT_RANGES, Agenda
-from empiar_mirror.fate import Tried
+from empiar_mirror.fate import Decision, Next, Tried
 from empiar_mirror.transports.base import Capabilities
+from empiar_schema.faults import TransientFault
 from empiar_schema.paths import RemotePath
 from empiar_schema.settings import TransferSettings
 from empiar_schema.states import Channel
@@ -97,3 +98,14 @@ def test_a_fast_connection_brings_a_whole_file(agenda: Agenda) -> None:
     agenda.add(huge)
     agenda.measured(Channel.HTTPS, count=100 * MIB, seconds=1.0)
     assert agenda.stretch_bytes(huge) is None
+
+
+def test_no_stretch_is_taken_of_a_file_that_ended_while_it_was_prepared(agenda: Agenda) -> None:
+    chosen = file(1, 8 * MIB)
+    agenda.add(chosen)
+    assert agenda.wants(chosen)
+    chosen.verdict = Verdict(Decision(Next.PARK, Channel.HTTPS, 0.0), TransientFault("nothing came"))
+    assert not agenda.wants(chosen)
+    chosen.verdict = None
+    agenda.remove(chosen)
+    assert not agenda.wants(chosen)
