@@ -105,9 +105,11 @@ def test_every_command_line_that_is_shown_parses(page: Path) -> None:
     for words in command_lines(page):
         if not words or words[0] == ".":  # `docker build --tag empiar-mirror .`
             continue
-        command = cli.get_command(click.Context(cli), words[0])
+        # As a child of the whole program's context: commands remember the first names of their help option.
+        program = click.Context(cli, **cli.context_settings)
+        command = cli.get_command(program, words[0])
         assert command is not None, words
-        command.make_context(words[0], words[1:])
+        command.make_context(words[0], words[1:], parent=program)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
