@@ -51,7 +51,7 @@ class Agenda:
 
     def wants(self, active: ActiveFile) -> bool:
         """Whether a connection may still take a stretch of this large file."""
-        return active in self._large and active.verdict is None and self._takeable(active)
+        return active in self._large and self._takeable(active)
 
     def batch(self) -> list[ActiveFile]:
         """Small files of one channel, taken off the agenda: as many as one connection should bring in a row.
@@ -74,7 +74,7 @@ class Agenda:
 
     def large(self) -> ActiveFile | None:
         """The next large file without a connection; else the one that gains most from another connection."""
-        waiting = [a for a in self._large if not a.preparing and a.verdict is None and self._takeable(a)]
+        waiting = [a for a in self._large if not a.preparing and self._takeable(a)]
         untouched = [a for a in waiting if not a.remaining.running]
         if untouched:
             soon = self._settings.segment_bytes * SEGMENTS_AT_ONCE
@@ -104,7 +104,8 @@ class Agenda:
 
     @staticmethod
     def _takeable(active: ActiveFile) -> bool:
-        return not active.remaining.nothing_left_to_take or active.remaining.done
+        undecided = active.verdict is None
+        return undecided and (not active.remaining.nothing_left_to_take or active.remaining.done)
 
     def _may_share(self, active: ActiveFile) -> bool:
         return not active.whole and active.remaining.running < self._settings.connections_per_file

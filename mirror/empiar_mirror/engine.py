@@ -282,9 +282,8 @@ class Engine:
         """What one connection shall fetch of a large file next; nothing if it is complete, or the disk refuses."""
         if not await self._open(active):
             return []
-        if not self._agenda.wants(
-            active
-        ):  # another connection has ended it, or begins it anew, since it was chosen
+        if not self._agenda.wants(active):
+            # Since it was chosen another connection has ended it, or is about to begin it anew.
             return []
         if active.remaining.done:  # every byte was proven already; only its identity is open
             self._agenda.remove(active)
