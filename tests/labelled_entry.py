@@ -13,7 +13,8 @@ from typing import cast
 
 import numpy as np
 
-from empiar_mirror.makers.maker import JobFault, Maker, Output, Work
+from empiar_mirror.makers.interface import Maker
+from empiar_mirror.makers.maker import JobFault, Output, Work
 from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.makers.worker import Function, _called
 from empiar_mirror.makers.workers import Workers

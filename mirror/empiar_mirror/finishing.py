@@ -16,7 +16,7 @@ from empiar_mirror.documents.export import write_bag
 from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
 from empiar_mirror.header_check import check_headers
 from empiar_mirror.makers import registry
-from empiar_mirror.makers.maker import Maker
+from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests

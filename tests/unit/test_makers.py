@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import maker_functions
 from empiar_mirror.makers.folder import remove_tree
 from empiar_mirror.makers.function import FunctionMaker, each_file, each_product
-from empiar_mirror.makers.maker import EntryFiles, Facts, Maker, Source, Task
+from empiar_mirror.makers.interface import Maker
+from empiar_mirror.makers.maker import EntryFiles, Facts, Source, Task
 from empiar_mirror.makers.pairing import Ambiguous, nearest
 from empiar_mirror.makers.registry import BuiltIn, configured
 from empiar_mirror.makers.runner import in_order

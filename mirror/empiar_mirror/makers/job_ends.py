@@ -10,7 +10,8 @@ from pathlib import Path
 
 from empiar_mirror.makers import placing
 from empiar_mirror.makers.folder import Checked
-from empiar_mirror.makers.maker import JobFault, Maker, Source, Task
+from empiar_mirror.makers.interface import Maker
+from empiar_mirror.makers.maker import JobFault, Source, Task
 from empiar_mirror.threads import in_thread
 from empiar_schema import events, job_store, transfer_store
 from empiar_schema.catalogue import Catalogue

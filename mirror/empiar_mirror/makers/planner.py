@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Final
 
-from empiar_mirror.makers.maker import EntryFiles, Maker, MakerUnusable, Task
+from empiar_mirror.makers.interface import Maker
+from empiar_mirror.makers.maker import EntryFiles, MakerUnusable, Task
 from empiar_mirror.threads import in_thread
 from empiar_schema import events, job_store
 from empiar_schema.catalogue import Catalogue

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from empiar_mirror.makers.hook import HookMaker
+from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.labels import label_makers
-from empiar_mirror.makers.maker import Maker
 from empiar_mirror.makers.pictures import picture_makers
 from empiar_mirror.makers.stacks import stack_makers
 from empiar_mirror.makers.workers import Workers

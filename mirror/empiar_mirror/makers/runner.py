@@ -16,8 +16,9 @@ from typing import TypeVar
 from empiar_mirror.makers import folder as folders
 from empiar_mirror.makers import placing
 from empiar_mirror.makers.entry_files import entry_files
+from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.job_ends import JobEnds
-from empiar_mirror.makers.maker import EntryFiles, JobFault, Maker, Ran, Task
+from empiar_mirror.makers.maker import EntryFiles, JobFault, Ran, Task
 from empiar_mirror.makers.planner import Planner
 from empiar_mirror.reports import FailedJob, MakeReport
 from empiar_mirror.space import Space
