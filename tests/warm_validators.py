@@ -11,19 +11,19 @@ import sys
 from importlib.resources import files
 from io import BytesIO
 
-# This file runs where these are installed, and is type-checked where they are not.
-from requests import PreparedRequest, Response  # type: ignore[import-not-found,unused-ignore,import-untyped]
-from requests.adapters import HTTPAdapter  # type: ignore[import-not-found,unused-ignore,import-untyped]
+# This file runs where these are installed, and is type-checked where some are not.
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 from requests_cache import CachedSession  # type: ignore[import-not-found,unused-ignore]
 from urllib3 import HTTPResponse  # type: ignore[import-not-found,unused-ignore]
 
 CONTEXT = "https://w3id.org/ro/crate/1.2/context"
 
 
-class Shipped(HTTPAdapter):  # type: ignore[misc]
+class Shipped(HTTPAdapter):
     """Answers with the context that stands in the package ``rocrate``."""
 
-    def send(self, request: PreparedRequest, **options: object) -> Response:
+    def send(self, request: PreparedRequest, *_: object, **options: object) -> Response:
         raw = HTTPResponse(
             body=BytesIO(files("rocrate").joinpath("data/ro-crate.jsonld").read_bytes()),
             headers={"Content-Type": "application/ld+json"},

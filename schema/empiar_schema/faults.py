@@ -4,6 +4,7 @@
 
     EmpiarMirrorError
     ├── ConfigFault            exit 2   the user's words or the configuration
+    ├── AccountFault           exit 2   the Globus account may not, or cannot, do what is asked: a person must act
     ├── UnreachableFault       exit 3   the archive as a whole cannot be reached
     ├── StorageFault           exit 4   the disk refused (full, read-only, I/O error)
     ├── CatalogueFault         exit 4   the catalogue refused (locked, newer version, damaged)
@@ -57,6 +58,12 @@ class EmpiarMirrorError(Exception):
 
 class ConfigFault(EmpiarMirrorError):
     """The configuration or the command line is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class AccountFault(EmpiarMirrorError):
+    """The Globus account cannot do what is asked: not logged in, a consent or a permission that lacks, a collection that is gone."""
 
     exit_code = ExitCode.USAGE
 

@@ -176,8 +176,34 @@ class GlobusSettings(Table):
     """UUID of the collection that exports this mirror's storage."""
     path: str = "/"
     """Where `root` is in that collection."""
+    storage: Literal["here", "elsewhere"] = "here"
+    """Whether the collection's storage is this machine's `root`; elsewhere means that what Globus brings cannot be verified from here."""
     client_id: str = ""
     """Client id of the registered application."""
+    token_file: Path | None = Field(default=None, examples=["/etc/empiar-mirror/globus-tokens.json"])
+    """Where the login's tokens are kept, readable by their owner alone; not set means `globus-tokens.json` in `root`."""
+    from_bytes: Bytes = Field(default=4 * 10**9, ge=0)
+    """An entry goes by Globus, where transfer.channels allows it, when at least so much of it is missing; EMPIAR itself advises Globus above 4 GB."""
+    tasks: PositiveInt = Field(default=3, le=100)
+    """Tasks of this mirror that run or wait at once; an account has three places, which it shares with your own transfers."""
+    bundle_bytes: Bytes = Field(default=2 * 2**40, ge=1)
+    """A task is given no more bytes than this, unless a single file is larger."""
+    bundle_files: PositiveInt = Field(default=20_000, le=100_000)
+    """A task is given no more files than this."""
+    poll: Seconds = Field(default=30.0, gt=0)
+    """How often the tasks are asked how they stand."""
+    stall: Seconds = Field(default=2 * 3600.0, gt=0)
+    """A task that brings nothing for so long is cancelled, and what it withheld goes by another channel."""
+    deadline: Seconds = Field(default=7 * 86_400.0, gt=0)
+    """Time after which the service itself gives a task up."""
+    retries: int = Field(default=2, ge=0)
+    """How often files of failed tasks are submitted again before they go by another channel, or are parked where there is none."""
+    transfer_url: HttpUrl = "https://transfer.api.globus.org"
+    """The Transfer service."""
+    auth_url: HttpUrl = "https://auth.globus.org"
+    """The login service."""
+    web_url: HttpUrl = "https://app.globus.org"
+    """The web app that shows tasks to people; only for links."""
 
 
 class ArrangeSettings(Table):

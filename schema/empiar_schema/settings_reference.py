@@ -133,7 +133,7 @@ def _as_toml(field: FieldInfo, value: object) -> str:
     if isinstance(value, float) and parse_duration in parsers:
         return _quantity(value, {"d": 86_400, "h": 3600, "s": 1})
     if isinstance(value, int) and parse_size in parsers:
-        return _quantity(value, {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1})
+        return _quantity(value, {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "GB": 10**9, "KiB": 2**10, "B": 1})
     if isinstance(value, tuple):
         return json.dumps([str(item) for item in value])
     return json.dumps(value, default=str)
