@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import Settings
+from empiar_schema.settings_types import EnvironmentOnly
 
 PREFIX: Final = "EMPIAR_MIRROR_"
 DEFAULT_FILE: Final = "empiar-mirror.toml"
@@ -53,6 +54,7 @@ def load(file: Path | None = None, *, environ: Mapping[str, str], cwd: Path) -> 
     below = _from_file(chosen) if chosen is not None else Source({}, {})
     above, strangers = _from_environment(environ)
     problems = [_unknown_variable(name) for name in strangers]
+    problems += _without_secrets(below.values, str(chosen))
     settings = None
     try:
         settings = Settings.model_validate(_merged(below.values, above.values))
@@ -153,6 +155,25 @@ def _from_file(path: Path) -> Source:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigFault(f"{path} is not valid TOML: {error}") from error
     return Source(dict.fromkeys(known_keys(), str(path)), values)
+
+
+def _without_secrets(values: Tree, file: str) -> Iterator[str]:
+    """A sentence for each secret that stands in a file; it is taken out of `values`, so that no text shows it."""
+    for key in sorted(environment_only()):
+        table, _, name = key.rpartition(".")
+        holder = values.get(table)
+        if isinstance(holder, dict) and holder.pop(name, None) is not None:
+            yield f"{file}: {key} is a secret and must not stand in a file; remove it and set {variable_of(key)} instead"
+
+
+def environment_only() -> frozenset[str]:
+    """The keys, dotted, that only the environment may give: secrets."""
+    return frozenset(
+        f"{table}.{name}"
+        for table, model in tables()
+        for name, field in model.model_fields.items()
+        if any(isinstance(item, EnvironmentOnly) for item in field.metadata)
+    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[Source, list[str]]:

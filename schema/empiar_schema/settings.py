@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -31,7 +32,7 @@ from empiar_schema.layout_views import (
     unknown_view,
 )
 from empiar_schema.role_settings import RoleOverride
-from empiar_schema.settings_types import Bytes, FolderName, Seconds, Table, each_once
+from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
 from empiar_schema.view_settings import ViewSettings
 
@@ -169,6 +170,11 @@ class DiskSettings(Table):
         return self
 
 
+def _set_secret(secret: SecretStr | None) -> SecretStr | None:
+    # Compose files and service units pass on variables that are empty.
+    return secret if secret is not None and secret.get_secret_value().strip() else None
+
+
 class GlobusSettings(Table):
     """The Globus account and collection of this mirror; secrets come from the environment or the token store only."""
 
@@ -180,6 +186,8 @@ class GlobusSettings(Table):
     """Whether the collection's storage is this machine's `root`; elsewhere means that what Globus brings cannot be verified from here."""
     client_id: str = ""
     """Client id of the registered application."""
+    client_secret: Annotated[SecretStr | None, AfterValidator(_set_secret), EnvironmentOnly()] = None
+    """Secret of an application that acts for itself, without anybody's login; from the environment only, never from the file."""
     token_file: Path | None = Field(default=None, examples=["/etc/empiar-mirror/globus-tokens.json"])
     """Where the login's tokens are kept, readable by their owner alone; not set means `globus-tokens.json` in `root`."""
     from_bytes: Bytes = Field(default=4 * 10**9, ge=0)

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from empiar_schema.configuration import ANY_NAME, listed_tables, tables, variable_of
+from empiar_schema.configuration import ANY_NAME, environment_only, listed_tables, tables, variable_of
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
 
@@ -74,6 +74,9 @@ def commented_file() -> str:
     for key in documented_keys():
         if ANY_NAME in key.table or key.dotted in listed_tables():
             continue
+        if key.dotted in environment_only():
+            lines += [f"# ({variable_of(key.dotted)} in the environment: {key.sentence})"]
+            continue
         if key.table != table:
             table = key.table
             lines += ["", f"# {sentences[table]}", f"[{table}]"]
@@ -105,6 +108,8 @@ def _markdown_rows(model: type[BaseModel], table: str) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for key in _keys_of(model, table):
         default = f"`{key.default}`" if key.default is not None else f"not set; such as `{key.example}`"
+        if key.dotted in environment_only():
+            default = "not set; environment only"
         yield f"| `{key.name}` | {default} | {key.sentence} | `{variable_of(key.dotted)}` |"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
@@ -33,6 +34,11 @@ def _folder_name(name: str) -> str:
 
 
 FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentOnly:
+    """Marks a key that is a secret: it is read from the environment, and refused in a file, which people share and back up."""
 
 
 class Table(BaseModel):

@@ -15,6 +15,7 @@ from empiar_schema.configuration import (
     ANY_NAME,
     DEFAULT_FILE,
     PREFIX,
+    environment_only,
     known_keys,
     listed_tables,
     load,
@@ -181,8 +182,8 @@ def test_the_commented_file_changes_nothing_and_uncommented_it_says_the_defaults
     uncommented = re.sub(r"^#(?=[a-z_]+ = )", "", commented_file(), flags=re.MULTILINE)
     values = tomllib.loads(uncommented)
     for key in documented_keys():
-        if ANY_NAME in key.table or key.dotted in listed_tables():
-            continue  # these show examples
+        if ANY_NAME in key.table or key.dotted in {*listed_tables(), *environment_only()}:
+            continue  # these show examples; secrets are not offered
         table = values[key.table] if key.table else values
         if key.default is None:
             assert table.pop(key.name) is not None
@@ -408,3 +409,27 @@ def test_a_hook_needs_a_name_that_can_be_a_folder_and_hooks_no_circle(tmp_path: 
     circle = HOOK + 'source = "other"\n' + HOOK.replace("average]", "other]") + 'source = "average"\n'
     assert "it would wait for its own products" in refusal(tmp_path, circle)
     assert f"{PREFIX}HOOK in the environment means nothing" in refusal(tmp_path, HOOK="x")
+
+
+def test_a_secret_comes_from_the_environment_and_is_never_shown(tmp_path: Path) -> None:
+    settings = read(tmp_path, GLOBUS__CLIENT_SECRET="hush-hush")
+    assert settings.globus.client_secret is not None
+    assert settings.globus.client_secret.get_secret_value() == "hush-hush"
+    assert "hush-hush" not in repr(settings) + str(settings) + settings.model_dump_json()
+    assert read(tmp_path, GLOBUS__CLIENT_SECRET=" ").globus.client_secret is None
+
+
+@pytest.mark.parametrize("value", ['"hush-hush"', '["hush-hush"]', '{ hush-hush = "hush-hush" }', "4711"])
+def test_a_secret_in_a_file_is_refused_without_being_shown(tmp_path: Path, value: str) -> None:
+    text = refusal(tmp_path, f"[globus]\nclient_secret = {value}\npoll = 0")
+    assert "globus.client_secret is a secret and must not stand in a file" in text
+    assert "set EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET instead" in text
+    assert "globus.poll" in text  # other mistakes are told as well
+    assert "hush" not in text
+    assert "4711" not in text
+
+
+def test_the_commented_file_does_not_offer_a_secret_as_a_key() -> None:
+    assert environment_only() == {"globus.client_secret"}
+    assert not re.search(r"^#?\s*client_secret\s*=", commented_file(), re.MULTILINE)
+    assert "EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET in the environment" in commented_file()
