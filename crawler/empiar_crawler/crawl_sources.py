@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from empiar_crawler.entry_source import EntrySource
 from empiar_crawler.sources.base import ListingSource
 from empiar_crawler.sources.ftp_list import FtpListing
+from empiar_crawler.sources.globus_ls import GlobusListing
 from empiar_crawler.sources.https_index import HttpsListing
 from empiar_crawler.sources.ranges import Ranges
 from empiar_crawler.sources.root_directory import RootDirectory, Way
@@ -18,6 +19,7 @@ from empiar_crawler.sources.tree import TreeListing
 from empiar_schema import crawl_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.settings import ArchiveSettings, CrawlSettings
+from empiar_wire.globus_facts import GlobusService
 from empiar_wire.hosts import Hosts
 from empiar_wire.http import PoliteHttp
 
@@ -48,10 +50,11 @@ class CrawlSources:
         http: PoliteHttp,
         hosts: Hosts,
         catalogue: Catalogue,
+        globus: GlobusService | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> CrawlSources:
-        """The sources at the configured addresses; `hosts` is the one that `http` uses.
+        """The sources at the configured addresses; `hosts` is the one that `http` uses, `globus` is needed where `crawl.listing` names it.
 
         The catalogue is asked for exact sizes that are known already, so that a page that rounds them costs no HEAD.
         """
@@ -68,7 +71,11 @@ class CrawlSources:
             ),
             "tree": TreeListing(http, archive.site_url, sleep=sleep),
         }
-        folder_ways: list[Way] = [name for name in crawl.listing if name != "tree"]
+        if globus is not None:
+            ways["globus"] = GlobusListing(
+                globus, archive.globus_collection, archive.globus_path, sleep=sleep
+            )
+        folder_ways: list[Way] = [name for name in crawl.listing if name == "ftp" or name == "https"]
         return cls(
             search=Search(http, archive.search_url),
             ranges=lambda highest: Ranges(http, archive.api_url, highest_known=highest),

@@ -12,19 +12,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from empiar_mirror.findings import Finding, Verdict, fail, ok, warn
 from empiar_mirror.makers.watch import landlock_version
 from empiar_mirror.reading import CATALOGUE_NAME, reading
 from empiar_mirror.space import disk_use
 from empiar_schema.faults import EmpiarMirrorError, ExitCode
 from empiar_schema.settings import ArchiveSettings, Settings
 from empiar_schema.sizes import format_bytes
+from empiar_schema.states import Channel
 
 #: File systems without shared memory between machines: SQLite's WAL breaks on them if two nodes open one file.
 NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -54,40 +54,6 @@ OPEN_FILES: Final = 512
 FICLONE: Final = 0x40049409
 
 
-class Verdict(StrEnum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was checked."""
-
-    check: str
-    verdict: Verdict
-    sentence: str
-    #: What to do about it; empty where all is well.
-    remedy: str = ""
-
-
-def ok(check: str, sentence: str) -> Finding:
-    """A finding that needs nothing."""
-    return Finding(check, Verdict.OK, sentence)
-
-
-def warn(check: str, sentence: str, remedy: str) -> Finding:
-    """A finding with which the mirror works, but worse than it could."""
-    return Finding(check, Verdict.WARN, sentence, remedy)
-
-
-def fail(check: str, sentence: str, remedy: str) -> Finding:
-    """A finding with which the mirror cannot keep its promises."""
-    return Finding(check, Verdict.FAIL, sentence, remedy)
-
-
 def exit_code(findings: list[Finding]) -> ExitCode:
     """0 without failures, 3 if the archive's being out of reach is the only one, else 1."""
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
@@ -103,7 +69,21 @@ def exit_code(findings: list[Finding]) -> ExitCode:
 async def examine(settings: Settings, *, mounts: Path = Path("/proc/mounts")) -> list[Finding]:
     """All findings, in the order in which they matter. Nothing but short-lived probe files is written."""
     findings = await asyncio.to_thread(_examine_machine, settings, mounts)
-    return [*findings, *await _examine_network(settings)]
+    findings += await _examine_network(settings)
+    if concerns_globus(settings):
+        from empiar_mirror.doctor_globus import examine_globus  # the SDK takes 130 ms to import
+
+        findings += await examine_globus(settings)
+    return findings
+
+
+def concerns_globus(settings: Settings) -> bool:
+    """Whether the mirror is meant to use Globus."""
+    return bool(
+        Channel.GLOBUS in settings.transfer.channels
+        or "globus" in settings.crawl.listing
+        or settings.globus.collection
+    )
 
 
 def _examine_machine(settings: Settings, mounts: Path) -> list[Finding]:

@@ -120,10 +120,10 @@ class CrawlSettings(Table):
     """Connections a host for metadata and listings, at most."""
     contact: Annotated[str, AfterValidator(_header_text)] = ""
     """An e-mail address or web page of whoever runs this mirror; it goes into the User-Agent."""
-    listing: Annotated[tuple[Literal["ftp", "https", "tree"], ...], AfterValidator(each_once)] = Field(
-        default=("ftp", "https"), min_length=1
+    listing: Annotated[tuple[Literal["ftp", "https", "globus", "tree"], ...], AfterValidator(each_once)] = (
+        Field(default=("ftp", "https"), min_length=1)
     )
-    """Sources of file listings, in the order in which they are tried: ftp, https, and tree, the web site's own directory tree, whose sizes stay estimates and which has no times: a last resort."""
+    """Sources of file listings, in the order in which they are tried: ftp, https, globus, which needs a login, and tree, the web site's own directory tree, whose sizes stay estimates and which has no times: a last resort."""
     exact_sizes: int = Field(default=2_000, ge=0)
     """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
 

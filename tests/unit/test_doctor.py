@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from empiar_mirror.doctor import Finding, Verdict, examine, exit_code, fail, file_system_of, ok, warn
+from empiar_mirror.doctor import examine, exit_code, file_system_of
+from empiar_mirror.findings import Finding, Verdict, fail, ok, warn
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.faults import ExitCode
 from empiar_schema.settings import ArchiveSettings, ArrangeSettings, CrawlSettings, DiskSettings, Settings

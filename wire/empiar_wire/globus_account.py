@@ -27,20 +27,18 @@ from globus_sdk.gare import GlobusAuthorizationParameters
 from globus_sdk.login_flows import CommandLineLoginFlowManager
 from globus_sdk.scopes import AuthScopes, GCSCollectionScopes, ScopeParser, TransferScopes
 from globus_sdk.token_storage import MemoryTokenStorage, ScopeRequirementsValidator
-from globus_sdk.transport import RetryCheckCollection
 
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import GlobusSettings
 from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, NO_NEEDS, Asked, SessionNeeds
 from empiar_wire.globus_sdk_errors import translated
 from empiar_wire.globus_tokens import TokenFile, unreadable
+from empiar_wire.globus_transport import tame
 
 C = TypeVar("C", bound=BaseClient)
 
 APP_NAME: Final = "empiar-mirror"
 TOKEN_FILE_NAME: Final = "globus-tokens.json"  # noqa: S105 - the name of a file
-#: Each read of an answer may take so long; a listing of 100,000 names does not come sooner.
-ANSWER_S: Final = 60.0
 
 _SCOPES: Final = {
     AuthScopes.resource_server: [AuthScopes.openid, AuthScopes.profile, AuthScopes.email],
@@ -109,7 +107,7 @@ class GlobusAccount:
             if isinstance(validator, ScopeRequirementsValidator):
                 client = validator.consent_client
                 client.base_url = self._auth_url or client.base_url
-                _as_asked_once(client)
+                tame(client)
 
     def _client_app(self, secret: str) -> ClientApp:
         login = self._kept(
@@ -252,7 +250,7 @@ class GlobusAccount:
 
     def _kept(self, client: C) -> C:
         self._clients.append(client)
-        _as_asked_once(client)
+        tame(client)
         return client
 
 
@@ -276,16 +274,6 @@ def data_access_scope(collection: str) -> str:
     """The scope of transfers together with the consent to use the data of a mapped collection."""
     wanted = GCSCollectionScopes(collection).data_access.with_optional(True)
     return str(TransferScopes.all.with_dependencies([wanted]))
-
-
-def _as_asked_once(client: BaseClient) -> None:
-    """The client asks once and gives the answer, whatever it is.
-
-    The SDK's own retries sleep in the thread and cut Retry-After to 10 s, and its checks of the answer fall over odd ones.
-    """
-    client.retry_config.max_retries = 0
-    client.retry_config.checks = RetryCheckCollection()
-    client.transport.http_timeout = ANSWER_S
 
 
 def _base_url(settings: GlobusSettings, key: str) -> str | None:

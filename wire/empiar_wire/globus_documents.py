@@ -145,9 +145,12 @@ def task_of(document: Document) -> Task:
 def listed_of(document: Document) -> Listed:
     """A file document, as `ls` and `stat` give it."""
     modified_at = document.time("last_modified")
+    kind = document.text("type")
+    if kind == "file" and document.fields.get("size") is None:
+        raise _odd(document.asked, "a file lacks its size")
     return Listed(
         name=document.text("name"),
-        kind=document.text("type"),
+        kind=kind,
         size=document.number("size"),
         modified_at=None if modified_at is None else math.floor(modified_at),
         link_target=document.text_or_none("link_target"),

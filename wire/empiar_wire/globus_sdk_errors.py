@@ -19,7 +19,7 @@ from globus_sdk.token_storage.validating_token_storage import (
     UnmetScopeRequirementsError,
 )
 
-from empiar_schema.faults import AccountFault, EmpiarMirrorError, StorageFault
+from empiar_schema.faults import AccountFault, BadAnswer, EmpiarMirrorError, StorageFault
 from empiar_wire.globus_faults import (
     NO_NEEDS,
     Asked,
@@ -31,6 +31,7 @@ from empiar_wire.globus_faults import (
     retry_after_s,
     unreachable,
 )
+from empiar_wire.globus_transport import OverlongAnswer
 
 #: What an answer of a shape that the SDK does not expect raises out of its depths.
 _OF_ODD_ANSWERS: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -49,7 +50,7 @@ def translated(asked: Asked, *, renew: str) -> Iterator[None]:
     except GlobusAPIError as error:
         fault = fault_of(asked, refusal_of(error), renew=renew)
     except NetworkError as error:
-        fault = unreachable(asked, _host(error), _reason(error))
+        fault = _network_fault(error, asked)
     except TokenValidationError as error:
         fault = _token_fault(error, asked, renew)
     except GlobusError as error:
@@ -114,6 +115,13 @@ def _token_fault(error: TokenValidationError, asked: Asked, renew: str) -> Empia
                 hint="run `empiar-mirror globus logout` first",
             )
     return no_sense(asked, Service.AUTH, type(error).__name__)
+
+
+def _network_fault(error: NetworkError, asked: Asked) -> EmpiarMirrorError:
+    cause = error.underlying_exception
+    if isinstance(cause, OverlongAnswer):
+        return BadAnswer(f"the answer of {_host(error)} when asked to {asked.deed} is {cause}")
+    return unreachable(asked, _host(error), _reason(error))
 
 
 def _host(error: NetworkError) -> str:

@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "labels",
     "query",
     "doctor",
+    "globus",
     "rehearse",
 )
 

@@ -11,7 +11,7 @@ from empiar_schema.faults import ExitCode
 @click.command("doctor")
 @standard_options
 def command(invocation: Invocation) -> ExitCode:
-    """Check configuration, disk, catalogue and network, and say what to do about each finding.
+    """Check configuration, disk, catalogue, network and Globus, and say what to do about each finding.
 
     Exit code 0 without failures, 3 if only the archive cannot be reached, else 1.
     """
