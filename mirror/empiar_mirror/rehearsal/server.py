@@ -21,6 +21,7 @@ from empiar_mirror.rehearsal.archive import Entry, RehearsalArchive
 from empiar_mirror.rehearsal.entries import big_entry, many_files_entry, standard_entries
 from empiar_mirror.rehearsal.faults import Fault, FaultBook, standard_faults
 from empiar_mirror.rehearsal.ftp import FtpServer
+from empiar_mirror.rehearsal.globus import GlobusConfig, GlobusStandIn
 from empiar_mirror.rehearsal.http import TREE, TreeServer
 from empiar_mirror.rehearsal.link import Hangs, Link, Relay, listening_socket
 from empiar_mirror.rehearsal.served import ServedLog, ServedRequest
@@ -45,6 +46,7 @@ class Rehearsal:
         mlsd: bool = False,
         ftp_sessions: int | None = None,
         log_file: Path | None = None,
+        globus: GlobusConfig | None = None,
     ) -> None:
         self.archive = RehearsalArchive(standard_entries(scale) if entries is None else entries)
         self.book = FaultBook(list(faults))
@@ -57,6 +59,7 @@ class Rehearsal:
         self._ftp = FtpServer(
             self.archive, self.book, self.served, self._link, hangs, mlsd=mlsd, max_sessions=ftp_sessions
         )
+        self._globus = None if globus is None else GlobusStandIn(self.archive, globus)
         self._closing = contextlib.AsyncExitStack()
         self._ports: dict[str, int] = {}
 
@@ -72,6 +75,9 @@ class Rehearsal:
             ftp_port = await self._ftp.start()
             stack.push_async_callback(self._ftp.close)
             self._ports["ftp"] = await self._relayed(stack, ftp_port)
+            if self._globus is not None:
+                await self._globus.start()
+                stack.push_async_callback(self._globus.close)
             self._closing = stack.pop_all()
         return self
 
@@ -126,6 +132,17 @@ class Rehearsal:
         return f"ftp://127.0.0.1:{self._ports['ftp']}{TREE.decode()}"
 
     @property
+    def globus(self) -> GlobusStandIn:
+        """The stand-in of Globus.
+
+        Raises:
+            LookupError: this archive was started without one.
+        """
+        if self._globus is None:
+            raise LookupError("Rehearsal(globus=GlobusConfig(...)) starts a stand-in of Globus")
+        return self._globus
+
+    @property
     def log(self) -> list[ServedRequest]:
         """Every request so far, in the order in which they ended."""
         return self.served.requests
@@ -136,14 +153,30 @@ class Rehearsal:
 
     def urls(self) -> dict[str, str]:
         """All addresses by the name of their setting."""
+        found = self._archive_urls()
+        if self._globus is not None:
+            found |= {"transfer_url": self._globus.url, "auth_url": self._globus.url}
+        return found
+
+    def _archive_urls(self) -> dict[str, str]:
         names = ("api_url", "search_url", "site_url", "https_url", "ftp_url")
         return {name: str(getattr(self, name)) for name in names}
 
     def settings_toml(self, root: Path | str) -> str:
-        """A configuration file for a mirror of this archive below `root`."""
+        """A configuration file for a mirror of this archive below `root`.
+
+        With Globus the client's secret is still needed, from ``EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET``.
+        """
+        tables: dict[str, dict[str, str]] = {"archive": self._archive_urls()}
+        if self._globus is not None:
+            facts = self._globus.settings(Path(root))
+            tables["archive"] |= facts["archive"]
+            tables["globus"] = facts["globus"]
         # A JSON string is a TOML basic string.
-        lines = [f"root = {json.dumps(str(root))}", "", "[archive]"]
-        lines += [f"{name} = {json.dumps(url)}" for name, url in self.urls().items()]
+        lines = [f"root = {json.dumps(str(root))}"]
+        for table, values in tables.items():
+            lines += ["", f"[{table}]"]
+            lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         return "\n".join([*lines, ""])
 
 
@@ -184,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rate", type=float, metavar="BYTES", help="bytes a second and connection, nothing else"
     )
     parser.add_argument("--faults", action="store_true", help="misbehave in every way a client must survive")
+    parser.add_argument(
+        "--globus", type=Path, metavar="DIR", help="stand in for Globus, with a collection on the folder DIR"
+    )
     parser.add_argument("--mlsd", action="store_true", help="FTP offers MLSD")
     asyncio.run(_serve(parser.parse_args(arguments)))
     return 0
@@ -201,12 +237,16 @@ async def _serve(chosen: argparse.Namespace) -> None:
         link=Link.real() if chosen.link else Link(bytes_per_s=chosen.rate),
         mlsd=chosen.mlsd,
         log_file=chosen.log,
+        globus=GlobusConfig(folder=chosen.globus, rate=chosen.rate) if chosen.globus else None,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with rehearsal:
-        line = json.dumps(rehearsal.urls())
+        facts = rehearsal.urls()
+        if chosen.globus:
+            facts |= rehearsal.globus.ids()
+        line = json.dumps(facts)
         if chosen.port_file is not None:
             _write_whole(chosen.port_file, line + "\n")
         sys.stdout.write(line + "\n")

@@ -1,0 +1,133 @@
+"""Misbehaviour of the Globus stand-in as data: what goes wrong, where, how often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+
+class GlobusFaultKind(StrEnum):
+    """What goes wrong. `GlobusFault.value` is explained in brackets."""
+
+    # Requests: `match` is a glob on "POST /v0.10/transfer"
+    LOSE_ANSWER = "lose_answer"  # it is done, and the connection ends before the answer
+    DROP_REQUEST = "drop_request"  # the connection ends and nothing is done
+    HANG = "hang"  # nothing is done and no answer comes
+    STATUS = "status"  # no document [status, and seconds or date of Retry-After: "429 30", 503]
+    ERROR = "error"  # an error document ["403 PermissionDenied", or "409 Conflict some sentence"]
+    MAINTENANCE = "maintenance"  # 503 with the service's own words [seconds of Retry-After, none]
+    GARBAGE = "garbage"  # 200 with this as JSON [text; a document that ends in the middle]
+    CONSENT_REQUIRED = (
+        "consent_required"  # 403 that asks for this scope [scope; data_access of the destination]
+    )
+    EXPIRE_TOKENS = "expire_tokens"  # all access tokens given out so far are invalid from here on
+    REVOKE_LOGIN = "revoke_login"  # the same for refresh tokens too
+    # Files of tasks: `match` is a glob on the source path; they strike when `at_byte` is reached
+    WITHHOLD = "withhold"  # it cannot be read: an error, and again at each attempt [code, ENDPOINT_ERROR]
+    VANISH = "vanish"  # the source file is gone
+    CHANGE = "change"  # the source file has another content and a later time
+    CHANGE_SILENTLY = "change_silently"  # another content at the same size and time
+    CHECKSUM = "checksum"  # what arrived has another checksum than the source
+    PERMISSION = "permission"  # the destination refuses it
+    QUOTA = "quota"  # the destination is full
+    PAUSE = "pause"  # an administrator pauses the task [seconds until it goes on; until `resume`]
+    DEACTIVATE = "deactivate"  # credentials have run out: the task is INACTIVE until `resume`
+    CANCEL = "cancel"  # somebody cancels the task in the web app; the file stays as far as it has come
+    FAIL = "fail"  # the task fails for good [code, ENDPOINT_ERROR]
+    # Files of tasks, when they are through: nothing of the task betrays it
+    FLIP_BIT = "flip_bit"  # the lowest bit of the byte is wrong
+    CUT_SHORT = "cut_short"  # the file ends at the byte
+    FORGET = "forget"  # the file is missing in the list of successful transfers
+    # Whole tasks, when they end: `match` is a glob on the label
+    HISTORY_DELETED = "history_deleted"  # events and lists of files are gone, as after thirty days
+
+
+_K = GlobusFaultKind
+#: Kinds that replace the answer to a request, or what is done for it.
+REQUEST_KINDS = frozenset(
+    {
+        _K.LOSE_ANSWER,
+        _K.DROP_REQUEST,
+        _K.HANG,
+        _K.STATUS,
+        _K.ERROR,
+        _K.MAINTENANCE,
+        _K.GARBAGE,
+        _K.CONSENT_REQUIRED,
+        _K.EXPIRE_TOKENS,
+        _K.REVOKE_LOGIN,
+    }
+)
+#: Kinds that strike while a file is copied.
+COPY_KINDS = frozenset(
+    {
+        _K.WITHHOLD,
+        _K.VANISH,
+        _K.CHANGE,
+        _K.CHANGE_SILENTLY,
+        _K.PERMISSION,
+        _K.QUOTA,
+        _K.PAUSE,
+        _K.DEACTIVATE,
+        _K.CANCEL,
+        _K.FAIL,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobusFault:
+    """One kind of misbehaviour of Globus."""
+
+    kind: GlobusFaultKind
+    match: str = "*"
+    #: How often it strikes; None: always.
+    times: int | None = 1
+    #: How many matching occasions pass well before.
+    after: int = 0
+    at_byte: int = 0
+    value: str = ""
+
+    def number(self, default: float) -> float:
+        """`value` as a number."""
+        return float(self.value) if self.value else default
+
+
+@dataclass(slots=True)
+class GlobusFaultBook:
+    """The faults in force and how often each kind has struck."""
+
+    faults: list[GlobusFault] = field(default_factory=list)
+    struck: Counter[GlobusFaultKind] = field(default_factory=Counter)
+    _seen: Counter[int] = field(default_factory=Counter)
+
+    def add(self, *faults: GlobusFault) -> None:
+        """`faults` are in force from now on."""
+        self.faults += faults
+
+    def clear(self) -> None:
+        """Nothing misbehaves any more; what has struck stays counted."""
+        self.faults.clear()
+        self._seen.clear()
+
+    def take(
+        self, kinds: Collection[GlobusFaultKind], target: str, span: tuple[int, int] | None = None
+    ) -> GlobusFault | None:
+        """The first fault of `kinds` due here, counted as struck; None where all is well.
+
+        With `span`, bytes ``[start, stop)`` of a file: only faults whose byte is among them.
+        """
+        for fault in tuple(self.faults):
+            if fault.kind not in kinds or not fnmatchcase(target, fault.match):
+                continue
+            if span is not None and not span[0] <= fault.at_byte < span[1]:
+                continue
+            self._seen[id(fault)] += 1
+            seen = self._seen[id(fault)] - fault.after
+            if seen >= 1 and (fault.times is None or seen <= fault.times):
+                self.struck[fault.kind] += 1
+                return fault
+        return None
