@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from empiar_crawler.parse.autoindex import apparent_size
 from empiar_crawler.sources.base import BATCH_FILES, ListingSource
 from empiar_crawler.sources.ftp_list import FtpListing
+from empiar_crawler.sources.globus_ls import GlobusListing
 from empiar_crawler.sources.https_index import HttpsListing
 from empiar_mirror.rehearsal.faults import Fault, FaultKind
+from empiar_mirror.rehearsal.globus import (
+    ARCHIVE_COLLECTION,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    FolderStorage,
+    GlobusConfig,
+    GlobusFault,
+    GlobusFaultKind,
+)
 from empiar_mirror.rehearsal.server import Rehearsal
-from empiar_schema.faults import BadAnswer, PermanentFault, TransientFault
+from empiar_schema.faults import BadAnswer, PermanentFault, TransientFault, UnreachableFault
 from empiar_schema.files import DAY_S, ListedFile
 from empiar_schema.paths import RemotePath, bytes_from_text
+from empiar_schema.settings import GlobusSettings
+from empiar_wire.globus import TransferService
+from empiar_wire.globus_account import GlobusAccount
+from empiar_wire.globus_paths import KNOWN_BASES
 from empiar_wire.hosts import Hosts
 from empiar_wire.http import PoliteHttp
+from rehearsal_in_thread import rehearsal_in_thread
 from servers import ServedTree, apache, awkward_tree, nginx, vsftpd
 
 FULL = 10_000
@@ -47,7 +65,43 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return Tree(root, awkward_tree(root))
 
 
-LAUNCHERS = {"vsftpd": vsftpd, "apache": apache, "nginx": nginx}
+@contextmanager
+def globus(root: Path) -> Iterator[ServedTree]:
+    """The archive's collection of a stand-in of Globus shows `root`."""
+    with rehearsal_in_thread(Rehearsal([], globus=GlobusConfig())) as rehearsal:
+        rehearsal.globus.archive_collection.storage = FolderStorage(root)
+        yield ServedTree("globus", rehearsal.globus.url, 0, root, root / "no log")
+
+
+@contextmanager
+def globus_without_odd_folders(root: Path) -> Iterator[ServedTree]:
+    """As `globus`, of `root` without the folders that Globus shows but does not find again."""
+
+    def odd(folder: str, names: list[str]) -> set[str]:
+        raw = {name: os.fsencode(name) for name in names}
+        return {
+            name for name in names if not is_utf8(raw[name]) and os.path.isdir(os.path.join(folder, name))
+        }
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        shutil.copytree(root, copy, symlinks=True, copy_function=os.link, ignore=odd)
+        with globus(copy) as served:
+            yield served
+
+
+def is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+Launcher = Callable[[Path], AbstractContextManager[ServedTree]]
+LAUNCHERS: dict[str, Launcher] = {
+    "vsftpd": vsftpd, "apache": apache, "nginx": nginx, "globus": globus_without_odd_folders
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=LAUNCHERS)
@@ -60,13 +114,26 @@ def served(request: pytest.FixtureRequest, tree: Tree) -> Iterator[ServedTree]:
 async def _opened(served: ServedTree) -> AsyncIterator[ListingSource]:
     hosts = Hosts(connections=4, requests_per_s=100_000, user_agent="empiar-mirror/test (+mailto:a@b.org)")
     http = PoliteHttp(hosts, stall_s=10)
-    source: ListingSource
-    source = FtpListing(hosts, served.url) if served.url.startswith("ftp") else HttpsListing(http, served.url)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(http.aclose)
+        source: ListingSource
+        if served.server == "globus":
+            source = await _by_globus(stack, served.url, served.tree)
+        elif served.url.startswith("ftp"):
+            source = FtpListing(hosts, served.url)
+        else:
+            source = HttpsListing(http, served.url)
+        stack.push_async_callback(source.aclose)
         yield source
-    finally:
-        await source.aclose()
-        await http.aclose()
+
+
+async def _by_globus(stack: AsyncExitStack, url: str, root: Path) -> GlobusListing:
+    settings = GlobusSettings(
+        client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET), transfer_url=url, auth_url=url
+    )
+    service = TransferService(GlobusAccount(settings, root), requests_per_s=100_000)
+    stack.push_async_callback(service.aclose)
+    return GlobusListing(service, ARCHIVE_COLLECTION, KNOWN_BASES[1], sleep=_no_wait)
 
 
 @pytest.fixture
@@ -93,6 +160,9 @@ async def test_every_awkward_name_is_listed_byte_for_byte_with_its_exact_size(
     expected = tree.awkward
     if served.server == "nginx":  # it never shows names that begin with a dot
         expected = {path: size for path, size in expected.items() if b"/." not in path}
+    if served.server == "globus":
+        expected = {path: size for path, size in expected.items() if is_utf8(path.rpartition(b"/")[0])}
+        assert any(not is_utf8(path) for path in expected)
     assert {path: file.bytes for path, file in found.items()} == expected
     assert all(file.bytes_exact for file in found.values())
 
@@ -203,7 +273,8 @@ Require expr %{REQUEST_METHOD} != "HEAD"
     assert found[b"data/gain.mrc"].bytes_exact
 
 
-async def test_links_to_files_are_files_and_other_links_are_refused_over_ftp(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launch", [vsftpd, globus])
+async def test_links_to_files_are_files_and_other_links_are_refused(tmp_path: Path, launch: Launcher) -> None:
     data = tmp_path / "10001" / "data"
     data.mkdir(parents=True)
     (data / "a.mrc").write_bytes(b"12345")
@@ -212,7 +283,7 @@ async def test_links_to_files_are_files_and_other_links_are_refused_over_ftp(tmp
     (data / "loop").symlink_to(".")
     refused: list[bytes] = []
     found: dict[str, int | None] = {}
-    with vsftpd(tmp_path) as server:
+    with launch(tmp_path) as server:
         async with _opened(server) as source:
             async for batch in source.walk(10001):
                 refused += batch.refused
@@ -237,23 +308,28 @@ async def _no_wait(_seconds: float) -> None:
 
 
 WAYS = ("ftp", "ftp by MLSD", "https")
+GLOBUS = "globus"
 
 
 @asynccontextmanager
 async def _rehearsed(way: str, *faults: Fault) -> AsyncIterator[tuple[ListingSource, Rehearsal]]:
-    async with Rehearsal(faults=faults, mlsd=way == "ftp by MLSD") as rehearsal:
+    config = GlobusConfig() if way == GLOBUS else None
+    async with (
+        Rehearsal(faults=faults, mlsd=way == "ftp by MLSD", globus=config) as rehearsal,
+        AsyncExitStack() as stack,
+    ):
         hosts = Hosts(connections=4, requests_per_s=100_000, user_agent="x", sleep=_no_wait)
         http = PoliteHttp(hosts, stall_s=2, sleep=_no_wait)
+        stack.push_async_callback(http.aclose)
         source: ListingSource
-        if way == "https":
+        if way == GLOBUS:
+            source = await _by_globus(stack, rehearsal.globus.url, Path())
+        elif way == "https":
             source = HttpsListing(http, rehearsal.https_url, sleep=_no_wait)
         else:
             source = FtpListing(hosts, rehearsal.ftp_url, stall_s=2, sleep=_no_wait)
-        try:
-            yield source, rehearsal
-        finally:
-            await source.aclose()
-            await http.aclose()
+        stack.push_async_callback(source.aclose)
+        yield source, rehearsal
 
 
 def _served(rehearsal: Rehearsal, empiar_id: int) -> dict[bytes, int]:
@@ -304,3 +380,84 @@ async def test_hostile_names_are_set_aside_and_the_others_listed(way: str) -> No
     for path in found.keys() - served.keys():
         assert all(part not in (b"", b".", b"..") for part in path.split(b"/"))
         assert b"\0" not in path
+
+
+# --- by Globus --------------------------------------------------------------------------------------------------
+
+G = GlobusFaultKind
+
+
+async def test_all_entries_of_the_rehearsal_archive_are_listed_by_globus_exactly_or_not_at_all() -> None:
+    """A folder whose name is not UTF-8 is shown, but not found again."""
+    whole = 0
+    async with _rehearsed(GLOBUS) as (source, rehearsal):
+        for entry in rehearsal.archive.entries.values():
+            if entry.tree is None:
+                continue
+            served = _served(rehearsal, entry.empiar_id)
+            if all(is_utf8(path.rpartition(b"/")[0]) for path in served):
+                found = await _listed(source, entry.empiar_id)
+                assert {path: file.bytes for path, file in found.items()} == served
+                whole += 1
+            else:
+                with pytest.raises(TransientFault, match="vanished"):
+                    await _listed(source, entry.empiar_id)
+    assert whole > 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        GlobusFault(kind=G.DROP_REQUEST), GlobusFault(kind=G.STATUS, value="503 1"), GlobusFault(kind=G.GARBAGE), GlobusFault(kind=G.EXPIRE_TOKENS),
+        GlobusFault(kind=G.MAINTENANCE, value="1"),
+    ],
+)  # fmt: skip
+async def test_a_passing_fault_of_globus_does_not_show_in_the_listing(fault: GlobusFault) -> None:
+    async with _rehearsed(GLOBUS) as (source, rehearsal):
+        rehearsal.globus.book.add(replace(fault, match="*/ls", after=1))
+        found = await _listed(source, 10101)
+        assert {path: file.bytes for path, file in found.items()} == _served(rehearsal, 10101)
+        assert rehearsal.globus.book.struck[fault.kind] == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("502 ExternalError.DirListingFailed.SizeLimit", BadAnswer),
+        ("403 PermissionDenied", UnreachableFault),
+        ("404 ClientError.NotFound", TransientFault),
+        ("502 ExternalError.DirListingFailed.GCDisconnected", TransientFault),
+    ],
+)
+async def test_a_folder_that_globus_does_not_list_makes_no_short_listing(
+    said: str, kind: type[Exception]
+) -> None:
+    async with _rehearsed(GLOBUS) as (source, rehearsal):
+        rehearsal.globus.book.add(GlobusFault(kind=G.ERROR, match="*/ls", after=1, times=None, value=said))
+        with pytest.raises(kind):
+            await _listed(source, 10101)
+
+
+async def test_an_entry_is_not_called_absent_when_the_whole_tree_has_moved() -> None:
+    async with _rehearsed(GLOBUS) as (source, rehearsal):
+        before = await _listed(source, 10101)
+        with pytest.raises(PermanentFault) as caught:
+            await _listed(source, 19999)
+        assert caught.value.absent
+        rehearsal.globus.archive_collection.base_path = KNOWN_BASES[1].encode()
+        with pytest.raises(TransientFault, match="has moved"):
+            await _listed(source, 10101)
+        assert await _listed(source, 10101) == before
+        rehearsal.globus.archive_collection.base_path = b"/third"
+        with pytest.raises(UnreachableFault, match="shows the file tree neither"):
+            await _listed(source, 10101)
+
+
+async def test_a_name_whose_bytes_globus_cannot_show_makes_no_listing(tmp_path: Path) -> None:
+    data = tmp_path / "10001" / "data"
+    data.mkdir(parents=True)
+    (data / "a\ufffd.mrc").write_bytes(b"12345")
+    with globus(tmp_path) as server:
+        async with _opened(server) as source:
+            with pytest.raises(BadAnswer, match="cannot show the bytes"):
+                await _listed(source, 10001)

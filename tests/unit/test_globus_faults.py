@@ -106,10 +106,17 @@ def test_what_another_login_must_bring_is_told_and_kept() -> None:
     assert lack.required_scopes == scopes
     assert "globus login" in lack.hint
 
+    unsaid = fault_of(LIST, Refusal(Service.TRANSFER, 403, "ConsentRequired"))
+    assert isinstance(unsaid, MoreLoginNeeded)
+    assert unsaid.required_scopes == (
+        f"urn:globus:auth:scope:transfer.api.globus.org:all[*https://auth.globus.org/scopes/{COLLECTION}/data_access]",
+    )
+
     needs = SessionNeeds(domains=("lab.example",))
     fresh = fault_of(LIST, Refusal(Service.TRANSFER, 403, "PermissionDenied", session=needs))
     assert isinstance(fresh, MoreLoginNeeded)
     assert fresh.session == needs
+    assert fresh.required_scopes == ()
     assert "an identity of lab.example" in str(fresh)
 
 

@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Self, TypeVar
 
-from globus_sdk import MISSING, GlobusAPIError, GlobusHTTPResponse, TransferData
+from globus_sdk import MISSING, GlobusAPIError, GlobusHTTPResponse
 from globus_sdk.scopes import AuthScopes, TransferScopes
 
-from empiar_schema.faults import AccountFault, BadAnswer, PermanentFault
+from empiar_schema.faults import AccountFault, BadAnswer
 from empiar_schema.settings import Settings
 from empiar_wire.globus_account import GlobusAccount
 from empiar_wire.globus_documents import (
@@ -34,10 +33,8 @@ from empiar_wire.globus_documents import (
     task_of,
 )
 from empiar_wire.globus_facts import (
-    LABEL_LENGTH,
     LARGEST_LISTING,
     Collection,
-    FilterRule,
     Identity,
     Listed,
     Moved,
@@ -49,6 +46,7 @@ from empiar_wire.globus_facts import (
 )
 from empiar_wire.globus_faults import EXISTS, Asked, MoreLoginNeeded, Service, http_date, no_sense
 from empiar_wire.globus_sdk_errors import translated
+from empiar_wire.globus_submission import check_submission, transfer_document
 from empiar_wire.hosts import Hosts
 
 T = TypeVar("T")
@@ -61,9 +59,6 @@ REQUESTS_PER_S: Final = 20.0
 _TASKS: Final = 1000
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_SYNC_LEVELS: Final[Mapping[str, Literal["exists", "size", "mtime", "checksum"]]] = MappingProxyType(
-    {"exists": "exists", "size": "size", "mtime": "mtime", "checksum": "checksum"}
-)
 #: What a filter of task lists would take for its own syntax.
 _FILTER_SYNTAX = re.compile(r"[/,:*!~=<>]")
 
@@ -127,11 +122,13 @@ class TransferService:
             f"transfer {len(submission.items)} items from {self._named(submission.source_collection)}"
             f" to {self._named(submission.destination_collection)}"
         )
-        self._checked_submission(submission)
+        check_submission(submission)
+        for collection in (submission.source_collection, submission.destination_collection):
+            _id(collection, "collection")
         deadline = None
         if submission.deadline_s is not None:
             deadline = await self._service_time() + submission.deadline_s
-        data = _transfer_data(submission, deadline)
+        data = transfer_document(submission, deadline)
         answer = await self._transfer(asked, partial(self._client.submit_transfer, data))
         return answer.document.text("task_id")
 
@@ -326,18 +323,6 @@ class TransferService:
         name = self._names.get(collection)
         return f"{name} ({collection})" if name else f"collection {collection}"
 
-    def _checked_submission(self, submission: Submission) -> None:
-        if not submission.items:
-            raise PermanentFault("a transfer without items cannot be submitted")
-        if len(submission.label) > LABEL_LENGTH or not submission.label.isprintable():
-            raise PermanentFault(
-                f"the label {submission.label[:LABEL_LENGTH]!r} is not one line of at most {LABEL_LENGTH} characters"
-            )
-        if submission.sync_level is not None and submission.sync_level not in _SYNC_LEVELS:
-            raise PermanentFault(f"there is no sync level {submission.sync_level!r}")
-        for collection in (submission.source_collection, submission.destination_collection):
-            _id(collection, "collection")
-
 
 def _id(text: str, what: str) -> str:
     """`text`, which becomes part of an address.
@@ -351,45 +336,3 @@ def _id(text: str, what: str) -> str:
             hint=f"a {what} id is a UUID such as 47772002-3e5b-4fd3-b97c-18cee38d6df2",
         )
     return text
-
-
-def _transfer_data(submission: Submission, deadline: float | None) -> TransferData:
-    """The document to be submitted, with every option stated: what is left out the service decides, and not as we would."""
-    data = TransferData(
-        submission.source_collection,
-        submission.destination_collection,
-        label=submission.label,
-        submission_id=submission.submission_id,
-        sync_level=MISSING if submission.sync_level is None else _SYNC_LEVELS[submission.sync_level],
-        verify_checksum=True,
-        preserve_timestamp=True,
-        # The archive is public, and encryption costs its servers throughput; checksums prove the bytes.
-        encrypt_data=False,
-        deadline=MISSING if deadline is None else _iso(deadline),
-        skip_source_errors=True,
-        fail_on_quota_errors=True,
-        delete_destination_extra=False,
-        notify_on_succeeded=False,
-        notify_on_failed=False,
-        notify_on_inactive=False,
-        additional_fields={"recursive_symlinks": "ignore", "store_base_path_info": True},
-    )
-    for item in submission.items:
-        data.add_item(item.source, item.destination, recursive=item.recursive)
-    for rule in submission.filters:
-        _add_filter(data, rule)
-    return data
-
-
-def _add_filter(data: TransferData, rule: FilterRule) -> None:
-    methods: dict[str, Literal["include", "exclude"]] = {"include": "include", "exclude": "exclude"}
-    kinds: dict[str, Literal["file", "dir"]] = {"file": "file", "dir": "dir"}
-    data.add_filter_rule(
-        rule.name,
-        method=methods[rule.method],
-        type=MISSING if rule.type is None else kinds[rule.type],
-    )
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

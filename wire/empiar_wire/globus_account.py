@@ -25,12 +25,12 @@ from globus_sdk import (
 from globus_sdk.authorizers import GlobusAuthorizer
 from globus_sdk.gare import GlobusAuthorizationParameters
 from globus_sdk.login_flows import CommandLineLoginFlowManager
-from globus_sdk.scopes import AuthScopes, GCSCollectionScopes, ScopeParser, TransferScopes
+from globus_sdk.scopes import AuthScopes, Scope, ScopeParser, TransferScopes
 from globus_sdk.token_storage import MemoryTokenStorage, ScopeRequirementsValidator
 
-from empiar_schema.faults import ConfigFault
+from empiar_schema.faults import AccountFault, ConfigFault
 from empiar_schema.settings import GlobusSettings
-from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, NO_NEEDS, Asked, SessionNeeds
+from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, NO_NEEDS, Asked, SessionNeeds, shown
 from empiar_wire.globus_sdk_errors import translated
 from empiar_wire.globus_tokens import TokenFile, unreadable
 from empiar_wire.globus_transport import tame
@@ -213,8 +213,10 @@ class GlobusAccount:
             TransientFault: the login service cannot be reached.
         """
         assert not self.is_client
+        with translated(Asked("log in"), renew=self.renew):
+            wanted = [str(scope) for scope in _of_transfers(scopes)]
         parameters = GlobusAuthorizationParameters(
-            required_scopes=list(scopes) or None,
+            required_scopes=wanted or None,
             session_required_single_domain=list(session.domains) or None,
             session_required_identities=list(session.identities) or None,
             session_required_policies=list(session.policies) or None,
@@ -270,10 +272,20 @@ class _OneAtATime(GlobusAuthorizer):
             return self._authorizer().handle_missing_authorization()
 
 
-def data_access_scope(collection: str) -> str:
-    """The scope of transfers together with the consent to use the data of a mapped collection."""
-    wanted = GCSCollectionScopes(collection).data_access.with_optional(True)
-    return str(TransferScopes.all.with_dependencies([wanted]))
+def _of_transfers(scopes: Sequence[str]) -> list[Scope]:
+    """The scopes that a service has demanded.
+
+    Raises:
+        AccountFault: one has nothing to do with transfers; a mirror asks nobody for more.
+    """
+    parsed = [scope for text in scopes for scope in ScopeParser.parse(text)]
+    for scope in parsed:
+        if scope.scope_string != TransferScopes.all.scope_string:
+            raise AccountFault(
+                f"a consent is demanded that transfers do not need: {shown(scope.scope_string)}",
+                hint="ask whoever runs the collection why; this program does not ask for it",
+            )
+    return parsed
 
 
 def _base_url(settings: GlobusSettings, key: str) -> str | None:

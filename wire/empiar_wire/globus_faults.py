@@ -26,6 +26,7 @@ CHECK_CLIENT: Final = "check globus.client_id and EMPIAR_MIRROR_GLOBUS__CLIENT_S
 #: A directory listing, a folder's making: the path is there already.
 EXISTS: Final = "ExternalError.MkdirFailed.Exists"
 
+_TRANSFERS: Final = "urn:globus:auth:scope:transfer.api.globus.org:all"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONGEST_MESSAGE = 200
 #: A collection's host maps identities to local accounts; these say that it would not let ours in.
@@ -201,9 +202,16 @@ def _more_login(asked: Asked, refusal: Refusal) -> MoreLoginNeeded:
     return MoreLoginNeeded(
         text,
         hint=f"{LOG_IN}, which asks for what is lacking",
-        required_scopes=refusal.required_scopes,
+        required_scopes=refusal.required_scopes or (() if needs else _data_access(asked)),
         session=needs,
     )
+
+
+def _data_access(asked: Asked) -> tuple[str, ...]:
+    """The consent that mapped collections want, where the service has not said which it is."""
+    if asked.collection is None:
+        return ()
+    return (f"{_TRANSFERS}[*https://auth.globus.org/scopes/{asked.collection}/data_access]",)
 
 
 def _denied(asked: Asked, said: str) -> AccountFault:

@@ -66,7 +66,7 @@ def translated(asked: Asked, *, renew: str) -> Iterator[None]:
         fault = no_sense(asked, "Globus", type(error).__name__)
     else:
         return
-    raise fault
+    raise fault from None
 
 
 def refusal_of(error: GlobusAPIError) -> Refusal:

@@ -1,0 +1,77 @@
+"""Mirrors whose Globus is the stand-in of the rehearsal archive, for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from empiar_mirror.rehearsal.globus import (
+    ARCHIVE_COLLECTION,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    DESTINATION_COLLECTION,
+    NATIVE_CLIENT_ID,
+    GlobusConfig,
+    GlobusStandIn,
+)
+from empiar_mirror.rehearsal.server import Rehearsal
+from empiar_schema.settings import ArchiveSettings, GlobusSettings, Settings
+from empiar_wire.globus import TransferService
+from empiar_wire.globus_account import GlobusAccount
+from empiar_wire.globus_facts import Task
+
+
+def settings_for(stand_in: GlobusStandIn, root: Path, *, person: bool = False) -> Settings:
+    """Settings of a mirror below `root`: with the service's own secret, or for a person to log in."""
+    return Settings(
+        root=root,
+        archive=ArchiveSettings(
+            globus_collection=ARCHIVE_COLLECTION, globus_path=stand_in.config.archive_path
+        ),
+        globus=GlobusSettings(
+            collection=DESTINATION_COLLECTION,
+            path=stand_in.collection_path(root),
+            client_id=NATIVE_CLIENT_ID if person else CLIENT_ID,
+            client_secret=None if person else SecretStr(CLIENT_SECRET),
+            transfer_url=stand_in.url,
+            auth_url=stand_in.url,
+        ),
+    )
+
+
+@asynccontextmanager
+async def globus_archive(config: GlobusConfig) -> AsyncIterator[Rehearsal]:
+    """A rehearsal archive with a stand-in of Globus."""
+    async with Rehearsal(globus=config) as rehearsal:
+        yield rehearsal
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[TransferService]:
+    """The service for `settings`, without its usual pace."""
+    service = TransferService(GlobusAccount(settings.globus, settings.root), requests_per_s=10_000)
+    try:
+        yield service
+    finally:
+        await service.aclose()
+
+
+def person(stand_in: GlobusStandIn) -> tuple[Callable[[str], None], Callable[[], str]]:
+    """Somebody who opens the address that is shown, agrees, and brings the code."""
+    shown: list[str] = []
+    return shown.append, lambda: stand_in.authorize(shown[-1])
+
+
+async def ended(service: TransferService, task_id: str) -> Task:
+    """The task, when nothing more will happen to it."""
+    import asyncio
+
+    until = time.monotonic() + 60
+    while not (task := await service.task(task_id)).status.ended:
+        assert time.monotonic() < until, task
+        await asyncio.sleep(0.02)
+    return task
