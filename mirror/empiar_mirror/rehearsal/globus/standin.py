@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from empiar_mirror.rehearsal.archive import RehearsalArchive
+from empiar_mirror.rehearsal.faults import HTML_PAGE
 from empiar_mirror.rehearsal.globus.accounts import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -46,6 +47,11 @@ from empiar_mirror.rehearsal.link import listening_socket
 
 #: A hundred thousand items are 22 MB.
 _LARGEST_REQUEST = 256 * 1024 * 1024
+#: Statuses that the service itself answers with; other ones come from what stands before it, as pages.
+_SAID = {
+    "429": ("TooManyRequests", "Too many requests, please wait"),
+    "503": ("ServiceUnavailable", "The service is not available now"),
+}
 _GARBAGE = '{"DATA_TYPE": "task", "DATA": [{"status": "SUCC'
 
 
@@ -173,8 +179,25 @@ class GlobusStandIn:
 
     @property
     def destination(self) -> Collection:
-        """The collection on `config.folder`."""
+        """The collection on `config.folder`.
+
+        Raises:
+            LookupError: the stand-in was set up without a folder.
+        """
         return self.collections[DESTINATION_COLLECTION]
+
+    @property
+    def storage(self) -> FolderStorage:
+        """What the destination collection exports, with its quota.
+
+        Raises:
+            LookupError: the stand-in was set up without a folder.
+            TypeError: a test has put something else in its place.
+        """
+        storage = self.destination.storage
+        if not isinstance(storage, FolderStorage):
+            raise TypeError("the destination collection is no folder")
+        return storage
 
     def collection_path(self, place: Path) -> str:
         """Where the destination collection shows `place` of the local disk; its root where it does not."""
@@ -273,13 +296,17 @@ class GlobusStandIn:
 
 def _instead(fault: GlobusFault, resource: str) -> web.Response:
     """The answer that `fault` demands."""
+    wait = ""
     match fault.kind:
         case GlobusFaultKind.GARBAGE:
             return web.Response(text=fault.value or _GARBAGE, content_type="application/json")
         case GlobusFaultKind.STATUS:
             status, _, wait = (fault.value or "503").partition(" ")
-            return web.Response(status=int(status), headers={"Retry-After": wait} if wait else {})
+            if status not in _SAID:
+                return web.Response(status=int(status), body=HTML_PAGE, content_type="text/html")
+            error = ServiceError(int(status), *_SAID[status])
         case GlobusFaultKind.MAINTENANCE:
+            wait = fault.value
             error = ServiceError(503, "ServiceUnavailable", "The service is down for maintenance")
         case GlobusFaultKind.CONSENT_REQUIRED:
             scope = fault.value or required_for(DESTINATION_COLLECTION)
@@ -290,10 +317,8 @@ def _instead(fault: GlobusFault, resource: str) -> web.Response:
             word, _, rest = (fault.value or "403 PermissionDenied").partition(" ")
             code, _, message = rest.partition(" ")
             error = ServiceError(int(word), code, message or code)
-    wait = fault.value if fault.kind is GlobusFaultKind.MAINTENANCE else ""
-    return web.json_response(
-        error.document(resource), status=error.status, headers={"Retry-After": wait} if wait else {}
-    )
+    document = error.document(resource) if resource.startswith("/v0.10/") else {"error": error.code}
+    return web.json_response(document, status=error.status, headers={"Retry-After": wait} if wait else {})
 
 
 def _dropped(request: web.Request) -> web.Response:
