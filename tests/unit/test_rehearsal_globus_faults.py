@@ -338,6 +338,16 @@ async def test_a_collection_can_be_gone_or_out_of_reach(tmp_path: Path) -> None:
             assert (error.http_status, error.code) == (404, "EndpointNotFound")
 
 
+async def test_a_slow_collection_holds_up_its_own_tasks(tmp_path: Path) -> None:
+    async with standing_in(GlobusConfig(folder=tmp_path)) as (_rehearsal, globus, account):
+        globus.destination.bytes_per_s = 1000.0
+        answer = await account.submit((IMAGE, "/a.mrc"))
+        document = await account.until(answer["task_id"], lambda document: document["bytes_transferred"] > 0)
+        assert document["bytes_transferred"] < HALF
+        globus.destination.bytes_per_s = None
+        assert (await account.ended(answer["task_id"]))["status"] == "SUCCEEDED"
+
+
 async def test_other_requests_are_answered_while_files_are_copied(tmp_path: Path) -> None:
     async with standing_in(GlobusConfig(folder=tmp_path)) as (_rehearsal, globus, account):
         tasks = [

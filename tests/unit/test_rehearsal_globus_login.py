@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import urllib.request
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
@@ -277,10 +276,9 @@ async def test_tokens_expire_in_the_middle_when_a_fault_says_so(globus: GlobusSt
 
 
 async def test_accounts_do_not_see_each_others_tasks(globus: GlobusStandIn) -> None:
-    task = globus.add_foreign_task(owner_id=PERSON.identity_id)
+    task = await call(globus.add_foreign_task, owner_id=PERSON.identity_id)
     with transfer_client(globus, await access_token(globus)) as client:
         error = await Account(client).refused(client.get_task, task.task_id)
         assert (error.http_status, error.code) == (404, "ClientError.NotFound")
         assert list(await call(client.task_list)) == []
     globus.end_task(task)
-    await asyncio.sleep(0)

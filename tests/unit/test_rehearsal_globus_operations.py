@@ -166,6 +166,10 @@ async def test_settings_say_where_the_mirror_is_in_the_collection(tmp_path: Path
         with transfer_client(rehearsal.globus, await access_token(rehearsal.globus)) as client:
             await call(client.operation_mkdir, DESTINATION_COLLECTION, "/data/lab")
         assert (tmp_path / "lab").is_dir()
+        assert ("globus", "POST", "/v2/oauth2/token", 200) in {
+            (served.channel, served.method, served.path, served.status) for served in rehearsal.log
+        }
+        assert rehearsal.bytes_served() == 0
     async with Rehearsal([]) as plain:
         assert "globus" not in plain.settings_toml(tmp_path)
         with pytest.raises(LookupError):

@@ -210,7 +210,7 @@ class Copier:
         await self._make_parent(item.destination)
         while True:
             await self._checkpoint()
-            rate = self.around.rate
+            rate = self._rate()
             step = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / _PIECES_PER_S)))
             fault = self.around.book.take(
                 COPY_KINDS, name, (offset, max(offset + 1, min(offset + step, size)))
@@ -234,9 +234,14 @@ class Copier:
             )
         self.task.bytes_transferred += len(data)
         self.around.bytes_moved += len(data)
-        if self.around.rate is not None:
-            await asyncio.sleep(len(data) / self.around.rate)
+        rate = self._rate()
+        if rate is not None:
+            await asyncio.sleep(len(data) / rate)
         return len(data)
+
+    def _rate(self) -> float | None:
+        rates = (self.around.rate, self.asked.source.bytes_per_s, self.asked.destination.bytes_per_s)
+        return min((rate for rate in rates if rate is not None), default=None)
 
     async def _make_parent(self, path: bytes) -> None:
         destination = self.asked.destination

@@ -44,6 +44,7 @@ from empiar_mirror.rehearsal.globus.scopes import required_for
 from empiar_mirror.rehearsal.globus.tasks import Task
 from empiar_mirror.rehearsal.globus.transfer import TransferService
 from empiar_mirror.rehearsal.link import listening_socket
+from empiar_mirror.rehearsal.served import ServedLog
 
 #: A hundred thousand items are 22 MB.
 _LARGEST_REQUEST = 256 * 1024 * 1024
@@ -84,8 +85,10 @@ class GlobusStandIn:
     `accounts`, `collections`, `book`, `desk` and `transfer` may be read and changed at any time.
     """
 
-    def __init__(self, archive: RehearsalArchive, config: GlobusConfig) -> None:
+    def __init__(self, archive: RehearsalArchive, config: GlobusConfig, served: ServedLog) -> None:
         self.config = config
+        self._served = served
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.book = GlobusFaultBook(list(config.faults))
         self.accounts = Accounts(token_lifetime_s=config.token_lifetime_s)
         #: Seconds by which the clock of the Transfer service is ahead.
@@ -110,6 +113,7 @@ class GlobusStandIn:
 
     async def start(self) -> None:
         """It serves on a free port of the loopback."""
+        self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             app = web.Application(client_max_size=_LARGEST_REQUEST, middlewares=[self._middleware()])
             app.add_routes([*self._auth.routes(), *self.transfer.routes()])
@@ -247,11 +251,29 @@ class GlobusStandIn:
     def add_foreign_task(
         self, label: str = "somebody's own", owner_id: str = SERVICE_IDENTITY.identity_id
     ) -> Task:
-        """The account has a task that this mirror did not submit; it takes a place until it is ended."""
-        return self.desk.add_foreign(owner_id, label)
+        """The account has a task that this mirror did not submit; it takes a place until `end_task`. From any thread.
+
+        Raises:
+            RuntimeError: the stand-in does not serve.
+        """
+        if self._loop is None:
+            raise RuntimeError("the stand-in does not serve")
+
+        async def add() -> Task:
+            return self.desk.add_foreign(owner_id, label)
+
+        if self._loop is _running_loop():
+            return self.desk.add_foreign(owner_id, label)
+        return asyncio.run_coroutine_threadsafe(add(), self._loop).result()
 
     def end_task(self, task: Task) -> None:
-        """The foreign task has succeeded."""
+        """The foreign task has succeeded. From any thread.
+
+        Raises:
+            ValueError: it is not a foreign one.
+        """
+        if task.submission is not None:
+            raise ValueError(f"task {task.task_id} was submitted and ends by itself")
         task.end("SUCCEEDED", self.now())
 
     def resume(self, task: Task) -> None:
@@ -262,8 +284,13 @@ class GlobusStandIn:
         @web.middleware
         async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
             self.requests[request.method, request.path] += 1
-            response = await self._faulty(request, handler)
-            response.headers["Date"] = formatdate(self.now(), usegmt=True)
+            status = 0
+            try:
+                response = await self._faulty(request, handler)
+                response.headers["Date"] = formatdate(self.now(), usegmt=True)
+                status = response.status
+            finally:
+                self._served.add("globus", request.method, request.path, status=status)
             return response
 
         return serve
@@ -319,6 +346,13 @@ def _instead(fault: GlobusFault, resource: str) -> web.Response:
             error = ServiceError(int(word), code, message or code)
     document = error.document(resource) if resource.startswith("/v0.10/") else {"error": error.code}
     return web.json_response(document, status=error.status, headers={"Retry-After": wait} if wait else {})
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _dropped(request: web.Request) -> web.Response:
