@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import ParamSpec, TypeVar
 
 from globus_sdk import (
@@ -21,8 +21,10 @@ from empiar_mirror.rehearsal.globus import (
     CLIENT_ID,
     CLIENT_SECRET,
     DESTINATION_COLLECTION,
+    GlobusConfig,
     GlobusStandIn,
 )
+from empiar_mirror.rehearsal.server import Rehearsal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +68,23 @@ def transfer_client(globus: GlobusStandIn, token: str) -> Iterator[TransferClien
         yield client
     finally:
         client.close()
+
+
+@asynccontextmanager
+async def standing_in(config: GlobusConfig) -> AsyncIterator[tuple[Rehearsal, GlobusStandIn, Account]]:
+    """The standard archive, its stand-in of Globus, and an account of it that is logged in."""
+    async with Rehearsal(globus=config) as rehearsal:
+        with transfer_client(rehearsal.globus, await access_token(rehearsal.globus)) as client:
+            yield rehearsal, rehearsal.globus, Account(client)
+
+
+def archive_files(rehearsal: Rehearsal, entry: int) -> dict[str, bytes]:
+    """All files of an entry, by path; bytes that are not UTF-8 are surrogates."""
+    archive = rehearsal.archive
+    return {
+        path.decode("utf-8", "surrogateescape"): archive.read(entry, path, file, 0, file.size)
+        for path, file in archive.entries[entry].walk()
+    }
 
 
 class Account:

@@ -59,7 +59,7 @@ class Rehearsal:
         self._ftp = FtpServer(
             self.archive, self.book, self.served, self._link, hangs, mlsd=mlsd, max_sessions=ftp_sessions
         )
-        self._globus = None if globus is None else GlobusStandIn(self.archive, globus)
+        self._globus = None if globus is None else GlobusStandIn(self.archive, globus, self.served)
         self._closing = contextlib.AsyncExitStack()
         self._ports: dict[str, int] = {}
 

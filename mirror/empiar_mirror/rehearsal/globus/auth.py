@@ -96,7 +96,7 @@ class AuthService:
         return web.Response(text=page, content_type="text/html")
 
     async def _token(self, request: web.Request) -> Document:
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await _form(request)
         client_id, secret = _credentials(request, form)
         self.accounts.authenticate(client_id, secret)
         match form.get("grant_type"):
@@ -196,7 +196,7 @@ class AuthService:
         return {"keys": [key]}
 
     async def _revoke(self, request: web.Request) -> Document:
-        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        form = await _form(request)
         self.accounts.authenticate(*_credentials(request, form))
         self.accounts.revoke(form.get("token", ""))
         return {"active": False}
@@ -269,6 +269,13 @@ class AuthService:
                 }
             )
             self._add_consents(rows, below, path, grant)
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    try:
+        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    except ValueError as error:
+        raise Refused(400, "invalid_request") from error
 
 
 def _credentials(request: web.Request, form: dict[str, str]) -> tuple[str, str | None]:

@@ -267,6 +267,8 @@ class Collection:
     managed: bool = True
     #: A mapped collection, to which the user must consent by name.
     needs_data_access: bool = False
+    #: Bytes a second of one task from or to it; None: no limit of its own.
+    bytes_per_s: float | None = None
     entity_type: str = "GCSv5_mapped_collection"
 
     def inner(self, path: bytes) -> bytes:

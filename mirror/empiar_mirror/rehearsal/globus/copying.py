@@ -21,10 +21,12 @@ _CHUNK = 1024 * 1024
 _SKIPPABLE = ("FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_PATH")
 _QUOTA = ("QUOTA_EXCEEDED", "NO_SPACE_LEFT")
 _LOOK_AGAIN_S = 0.01
+#: How often, at most, an event tells how far a task is.
+_TOLD_EVERY_S = 60.0
 #: Pieces in a second, where a rate is set.
 _PIECES_PER_S = 20
-#: For how long a paused task is kept.
-_PAUSE_S = 90 * 86_400.0
+#: Deadlines that the service moves by itself: of a paused task, of one that goes on, of one that makes progress.
+_PAUSED_S, _RESUMED_S, _PROGRESS_S = 90 * 86_400.0, 86_400.0, 3 * 86_400.0
 
 
 class TaskFailed(Exception):
@@ -61,7 +63,9 @@ class Copier:
     aside: Callable[[Awaitable[None]], Awaitable[None]]
     _work: deque[Item] = field(default_factory=deque)
     _later: list[Item] = field(default_factory=list)
+    _failed: set[Item] = field(default_factory=set)
     _known: set[Item] = field(default_factory=set)
+    _told: float = 0.0
 
     async def run(self) -> None:
         """Every item is at the destination, was there, or was passed over.
@@ -75,18 +79,24 @@ class Copier:
                 await self.aside(asyncio.sleep(self.around.retry_interval_s))
                 self._work, self._later = deque(self._later), []
             item = self._work.popleft()
-            self.task.pending, self.task.retrying = len(self._work) + 1, len(self._later)
+            self._count(item)
             await self._checkpoint()
             try:
                 await (self._folder(item) if item.recursive else self._file(item))
+                self._failed.discard(item)
             except StorageError as error:
                 self._bear(item, error)
         self.task.pending = self.task.retrying = 0
+
+    def _count(self, *now: Item) -> None:
+        self.task.retrying = len(self._failed)
+        self.task.pending = len(self._work) + len(self._later) + len(now) - len(self._failed)
 
     def _bear(self, item: Item, error: StorageError) -> None:
         now = self.around.clock()
         where = item.source if error.at_source else item.destination
         self.task.note(error.code, f"{shown(where)}: {error.details}", now, is_error=True)
+        self._failed.discard(item)
         if self.asked.skip_source_errors and error.at_source and error.code in _SKIPPABLE:
             self.task.skipped.append(
                 SkippedError(item.source, item.destination, error.code, error.details, now, item.recursive)
@@ -95,6 +105,8 @@ class Copier:
             raise TaskFailed("QUOTA_EXCEEDED", error.details)
         else:
             self._later.append(item)
+            self._failed.add(item)
+            self._count()
 
     async def _checkpoint(self) -> None:
         """Waits while the task is stopped or everything is held."""
@@ -156,10 +168,19 @@ class Copier:
             await self._verify(item)
         if self.asked.preserve_timestamp:
             await self._keep_time(item)
-        self._spoil(item)
+        await in_thread(lambda: self._spoil(item))
+        self._progress()
         self.task.files_transferred += 1
         if self.around.book.take((GlobusFaultKind.FORGET,), shown(item.source)) is None:
             self.task.moved.append(Moved(item.source, item.destination))
+
+    def _progress(self) -> None:
+        task, now = self.task, self.around.clock()
+        if self.asked.deadline is None:
+            task.deadline = now + _PROGRESS_S
+        if now - self._told > _TOLD_EVERY_S:
+            self._told = now
+            task.note("PROGRESS", f"{task.files_transferred} files, {task.bytes_transferred} bytes", now)
 
     async def _same(self, item: Item, facts: Listed) -> bool:
         """Whether the sync level asks for no copy."""
@@ -189,7 +210,7 @@ class Copier:
         await self._make_parent(item.destination)
         while True:
             await self._checkpoint()
-            rate = self.around.rate
+            rate = self._rate()
             step = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / _PIECES_PER_S)))
             fault = self.around.book.take(
                 COPY_KINDS, name, (offset, max(offset + 1, min(offset + step, size)))
@@ -213,9 +234,14 @@ class Copier:
             )
         self.task.bytes_transferred += len(data)
         self.around.bytes_moved += len(data)
-        if self.around.rate is not None:
-            await asyncio.sleep(len(data) / self.around.rate)
+        rate = self._rate()
+        if rate is not None:
+            await asyncio.sleep(len(data) / rate)
         return len(data)
+
+    def _rate(self) -> float | None:
+        rates = (self.around.rate, self.asked.source.bytes_per_s, self.asked.destination.bytes_per_s)
+        return min((rate for rate in rates if rate is not None), default=None)
 
     async def _make_parent(self, path: bytes) -> None:
         destination = self.asked.destination
@@ -254,7 +280,7 @@ class Copier:
 
     def _pause(self, seconds: float | None) -> None:
         task, now = self.task, self.around.clock()
-        task.is_paused, task.pause_code, task.deadline = True, "PAUSED_BY_ADMIN", now + _PAUSE_S
+        task.is_paused, task.pause_code, task.deadline = True, "PAUSED_BY_ADMIN", now + _PAUSED_S
         task.note("PAUSED", "paused by an administrator", now)
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, resume, task, self.around.clock)
@@ -300,7 +326,7 @@ def resume(task: Task, clock: Callable[[], float]) -> None:
     """The task goes on, if a person had stopped it."""
     if task.stopped:
         task.is_paused, task.status = False, "ACTIVE"
-        task.deadline = clock() + 86_400.0
+        task.deadline = clock() + _RESUMED_S
         task.note("UNPAUSED", "", clock())
 
 

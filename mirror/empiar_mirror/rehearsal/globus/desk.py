@@ -159,9 +159,6 @@ class Desk:
             if not task.ended:
                 task.note("STARTED", "", self.now())
                 await work()
-                task.note(
-                    "PROGRESS", f"{task.files_transferred} files, {task.bytes_transferred} bytes", self.now()
-                )
                 task.end("SUCCEEDED", self.now())
         except TaskFailed as failed:
             task.end("FAILED", self.now(), (failed.code, failed.description))

@@ -16,7 +16,7 @@ class GlobusFaultKind(StrEnum):
     LOSE_ANSWER = "lose_answer"  # it is done, and the connection ends before the answer
     DROP_REQUEST = "drop_request"  # the connection ends and nothing is done
     HANG = "hang"  # nothing is done and no answer comes
-    STATUS = "status"  # no document [status, and seconds or date of Retry-After: "429 30", 503]
+    STATUS = "status"  # 429 and 503 of the service with Retry-After in seconds or a date, others as pages ["429 30"; 503]
     ERROR = "error"  # an error document ["403 PermissionDenied", or "409 Conflict some sentence"]
     MAINTENANCE = "maintenance"  # 503 with the service's own words [seconds of Retry-After, none]
     GARBAGE = "garbage"  # 200 with this as JSON [text; a document that ends in the middle]

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from empiar_mirror.rehearsal.archive import RehearsalArchive
+from empiar_mirror.rehearsal.faults import HTML_PAGE
 from empiar_mirror.rehearsal.globus.accounts import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -43,9 +44,15 @@ from empiar_mirror.rehearsal.globus.scopes import required_for
 from empiar_mirror.rehearsal.globus.tasks import Task
 from empiar_mirror.rehearsal.globus.transfer import TransferService
 from empiar_mirror.rehearsal.link import listening_socket
+from empiar_mirror.rehearsal.served import ServedLog
 
 #: A hundred thousand items are 22 MB.
 _LARGEST_REQUEST = 256 * 1024 * 1024
+#: Statuses that the service itself answers with; other ones come from what stands before it, as pages.
+_SAID = {
+    "429": ("TooManyRequests", "Too many requests, please wait"),
+    "503": ("ServiceUnavailable", "The service is not available now"),
+}
 _GARBAGE = '{"DATA_TYPE": "task", "DATA": [{"status": "SUCC'
 
 
@@ -78,8 +85,10 @@ class GlobusStandIn:
     `accounts`, `collections`, `book`, `desk` and `transfer` may be read and changed at any time.
     """
 
-    def __init__(self, archive: RehearsalArchive, config: GlobusConfig) -> None:
+    def __init__(self, archive: RehearsalArchive, config: GlobusConfig, served: ServedLog) -> None:
         self.config = config
+        self._served = served
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.book = GlobusFaultBook(list(config.faults))
         self.accounts = Accounts(token_lifetime_s=config.token_lifetime_s)
         #: Seconds by which the clock of the Transfer service is ahead.
@@ -104,6 +113,7 @@ class GlobusStandIn:
 
     async def start(self) -> None:
         """It serves on a free port of the loopback."""
+        self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             app = web.Application(client_max_size=_LARGEST_REQUEST, middlewares=[self._middleware()])
             app.add_routes([*self._auth.routes(), *self.transfer.routes()])
@@ -173,8 +183,25 @@ class GlobusStandIn:
 
     @property
     def destination(self) -> Collection:
-        """The collection on `config.folder`."""
+        """The collection on `config.folder`.
+
+        Raises:
+            LookupError: the stand-in was set up without a folder.
+        """
         return self.collections[DESTINATION_COLLECTION]
+
+    @property
+    def storage(self) -> FolderStorage:
+        """What the destination collection exports, with its quota.
+
+        Raises:
+            LookupError: the stand-in was set up without a folder.
+            TypeError: a test has put something else in its place.
+        """
+        storage = self.destination.storage
+        if not isinstance(storage, FolderStorage):
+            raise TypeError("the destination collection is no folder")
+        return storage
 
     def collection_path(self, place: Path) -> str:
         """Where the destination collection shows `place` of the local disk; its root where it does not."""
@@ -224,11 +251,29 @@ class GlobusStandIn:
     def add_foreign_task(
         self, label: str = "somebody's own", owner_id: str = SERVICE_IDENTITY.identity_id
     ) -> Task:
-        """The account has a task that this mirror did not submit; it takes a place until it is ended."""
-        return self.desk.add_foreign(owner_id, label)
+        """The account has a task that this mirror did not submit; it takes a place until `end_task`. From any thread.
+
+        Raises:
+            RuntimeError: the stand-in does not serve.
+        """
+        if self._loop is None:
+            raise RuntimeError("the stand-in does not serve")
+
+        async def add() -> Task:
+            return self.desk.add_foreign(owner_id, label)
+
+        if self._loop is _running_loop():
+            return self.desk.add_foreign(owner_id, label)
+        return asyncio.run_coroutine_threadsafe(add(), self._loop).result()
 
     def end_task(self, task: Task) -> None:
-        """The foreign task has succeeded."""
+        """The foreign task has succeeded. From any thread.
+
+        Raises:
+            ValueError: it is not a foreign one.
+        """
+        if task.submission is not None:
+            raise ValueError(f"task {task.task_id} was submitted and ends by itself")
         task.end("SUCCEEDED", self.now())
 
     def resume(self, task: Task) -> None:
@@ -239,8 +284,13 @@ class GlobusStandIn:
         @web.middleware
         async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
             self.requests[request.method, request.path] += 1
-            response = await self._faulty(request, handler)
-            response.headers["Date"] = formatdate(self.now(), usegmt=True)
+            status = 0
+            try:
+                response = await self._faulty(request, handler)
+                response.headers["Date"] = formatdate(self.now(), usegmt=True)
+                status = response.status
+            finally:
+                self._served.add("globus", request.method, request.path, status=status)
             return response
 
         return serve
@@ -273,13 +323,17 @@ class GlobusStandIn:
 
 def _instead(fault: GlobusFault, resource: str) -> web.Response:
     """The answer that `fault` demands."""
+    wait = ""
     match fault.kind:
         case GlobusFaultKind.GARBAGE:
             return web.Response(text=fault.value or _GARBAGE, content_type="application/json")
         case GlobusFaultKind.STATUS:
             status, _, wait = (fault.value or "503").partition(" ")
-            return web.Response(status=int(status), headers={"Retry-After": wait} if wait else {})
+            if status not in _SAID:
+                return web.Response(status=int(status), body=HTML_PAGE, content_type="text/html")
+            error = ServiceError(int(status), *_SAID[status])
         case GlobusFaultKind.MAINTENANCE:
+            wait = fault.value
             error = ServiceError(503, "ServiceUnavailable", "The service is down for maintenance")
         case GlobusFaultKind.CONSENT_REQUIRED:
             scope = fault.value or required_for(DESTINATION_COLLECTION)
@@ -290,10 +344,15 @@ def _instead(fault: GlobusFault, resource: str) -> web.Response:
             word, _, rest = (fault.value or "403 PermissionDenied").partition(" ")
             code, _, message = rest.partition(" ")
             error = ServiceError(int(word), code, message or code)
-    wait = fault.value if fault.kind is GlobusFaultKind.MAINTENANCE else ""
-    return web.json_response(
-        error.document(resource), status=error.status, headers={"Retry-After": wait} if wait else {}
-    )
+    document = error.document(resource) if resource.startswith("/v0.10/") else {"error": error.code}
+    return web.json_response(document, status=error.status, headers={"Retry-After": wait} if wait else {})
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _dropped(request: web.Request) -> web.Response:

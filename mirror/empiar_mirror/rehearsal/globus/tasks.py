@@ -15,7 +15,7 @@ from empiar_mirror.rehearsal.globus.documents import Document, shown, timestamp
 Status = Literal["ACTIVE", "INACTIVE", "SUCCEEDED", "FAILED"]
 #: For how long after an error a task shows it as its `nice_status`, in seconds.
 _ERROR_SHOWN_S = 900
-#: Events kept of one task; the service keeps a limited number as well.
+#: The latest events of a task, so many of them, are kept.
 _MOST_EVENTS = 10_000
 
 
@@ -184,8 +184,9 @@ class Task:
 
     def note(self, code: str, details: str, now: float, *, is_error: bool = False) -> None:
         """The history has one more event; an error counts as a fault."""
-        if len(self.events) < _MOST_EVENTS:
-            self.events.append(Event(code, code.replace("_", " ").lower(), details, now, is_error))
+        if len(self.events) == _MOST_EVENTS:
+            del self.events[0]
+        self.events.append(Event(code, code.replace("_", " ").lower(), details, now, is_error))
         if is_error:
             self.faults += 1
             self.last_error = (code, now)
