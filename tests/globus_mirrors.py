@@ -43,6 +43,14 @@ def settings_for(stand_in: GlobusStandIn, root: Path, *, person: bool = False) -
     )
 
 
+def whole_settings(rehearsal: Rehearsal, root: Path, *, person: bool = False, **tables: object) -> Settings:
+    """As `settings_for`, with all addresses of the rehearsal archive, and `tables` in place of the default ones."""
+    settings = settings_for(rehearsal.globus, root, person=person)
+    addresses = {name: url for name, url in rehearsal.urls().items() if name in ArchiveSettings.model_fields}
+    archive = settings.archive.model_copy(update=addresses)
+    return settings.model_copy(update={"archive": archive, **tables})
+
+
 @asynccontextmanager
 async def globus_archive(config: GlobusConfig) -> AsyncIterator[Rehearsal]:
     """A rehearsal archive with a stand-in of Globus."""

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -26,9 +27,12 @@ from empiar_schema.faults import (
     ConfigFault,
     EmpiarMirrorError,
     PermanentFault,
+    StorageFault,
     TransientFault,
 )
-from empiar_wire.globus import TransferService
+from empiar_schema.settings import GlobusSettings
+from empiar_wire.globus import THREADS, TransferService
+from empiar_wire.globus_account import GlobusAccount
 from empiar_wire.globus_facts import (
     CANCELED,
     FilterRule,
@@ -37,8 +41,9 @@ from empiar_wire.globus_facts import (
     TaskStatus,
     TransferItem,
 )
-from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN
+from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, SessionNeeds
 from empiar_wire.globus_paths import KNOWN_BASES, find_archive_base
+from empiar_wire.globus_transport import READ_S
 from globus_mirrors import ended, globus_archive, opened, person, settings_for
 
 BASE = "/gridftp/empiar/world_availability"
@@ -324,6 +329,90 @@ async def test_a_revoked_login_says_how_to_log_in_again(stand_in: GlobusStandIn,
         assert "The response body" not in "".join(traceback.format_exception(caught.value))
         await asyncio.to_thread(service.account.log_in, *person(stand_in))
         await service.submission_id()
+
+
+async def test_a_login_from_elsewhere_lets_a_running_service_go_on(
+    stand_in: GlobusStandIn, tmp_path: Path
+) -> None:
+    settings = settings_for(stand_in, tmp_path, person=True)
+
+    async def log_in() -> None:
+        account = GlobusAccount(settings.globus, tmp_path)
+        try:
+            await asyncio.to_thread(account.log_in, *person(stand_in))
+        finally:
+            account.close()
+
+    async with opened(settings) as running:
+        with pytest.raises(AccountFault, match="not logged in"):
+            await running.submission_id()
+        await log_in()
+        await running.submission_id()
+        stand_in.accounts.revoke_logins()
+        with pytest.raises(AccountFault, match="has ended, or was revoked"):
+            await running.submission_id()
+        await log_in()
+        await running.submission_id()
+
+
+async def test_a_full_disk_does_not_end_a_login(stand_in: GlobusStandIn, tmp_path: Path) -> None:
+    settings = settings_for(stand_in, tmp_path, person=True)
+    async with opened(settings) as service:
+        await asyncio.to_thread(service.account.log_in, *person(stand_in))
+        before = (tmp_path / "globus-tokens.json").read_bytes()
+        (tmp_path / "globus-tokens.json.new").mkdir()  # nothing can be written there now
+        stand_in.accounts.expire_tokens()
+        await service.submission_id()
+        assert (tmp_path / "globus-tokens.json").read_bytes() == before
+        with pytest.raises(StorageFault, match="tokens cannot be kept") as caught:
+            await asyncio.to_thread(service.account.log_in, *person(stand_in))
+        assert caught.value.hint
+
+
+async def test_a_login_may_have_to_be_of_a_certain_identity(stand_in: GlobusStandIn, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def no_code() -> str:
+        raise InterruptedError
+
+    account = GlobusAccount(settings_for(stand_in, tmp_path, person=True).globus, tmp_path)
+    needs = SessionNeeds(domains=("lab.example",), policies=("p",), mfa=True)
+    try:
+        with pytest.raises(StorageFault):  # the nearest fault to an error of the system
+            account.log_in(shown.append, no_code, session=needs)
+    finally:
+        account.close()
+    query = parse_qs(urlsplit(shown[0]).query)
+    assert query["session_required_single_domain"] == ["lab.example"]
+    assert query["session_required_mfa"] == ["True"]
+    assert query["session_required_policies"] == ["p"]
+
+
+async def test_addresses_left_at_their_defaults_are_those_of_the_sdk(
+    stand_in: GlobusStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_TRANSFER", f"{stand_in.url}/")
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", f"{stand_in.url}/")
+    settings = settings_for(stand_in, tmp_path)
+    default = GlobusSettings(client_id=settings.globus.client_id, client_secret=settings.globus.client_secret)
+    async with opened(settings.model_copy(update={"globus": default})) as service:
+        assert (await service.whoami()).identity_id == settings.globus.client_id
+
+
+async def test_closing_does_not_wait_for_a_call_that_hangs(stand_in: GlobusStandIn, tmp_path: Path) -> None:
+    stand_in.book.add(GlobusFault(kind=GlobusFaultKind.HANG, match="*/ls", times=None))
+    async with opened(settings_for(stand_in, tmp_path)) as service:
+        await service.submission_id()
+        calls = [asyncio.create_task(service.ls(DESTINATION_COLLECTION, "/")) for _ in range(5)]
+        while stand_in.requests["GET", f"/v0.10/operation/endpoint/{DESTINATION_COLLECTION}/ls"] < THREADS:
+            await asyncio.sleep(0.01)
+        # Each read waits for a minute; without end the test's own time limit strikes.
+        await asyncio.wait_for(service.aclose(), READ_S / 2)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        with pytest.raises(RuntimeError):
+            await service.submission_id()
 
 
 async def test_a_wrong_secret_names_the_settings_to_check(stand_in: GlobusStandIn, tmp_path: Path) -> None:

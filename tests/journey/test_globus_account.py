@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from empiar_mirror.rehearsal.globus import (
 )
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.configuration import PREFIX
+from empiar_wire.globus_transport import READ_S
 from rehearsal_in_thread import rehearsal_in_thread
 
 PROGRAM = [
@@ -291,3 +294,25 @@ def test_what_is_not_set_is_named(somebody: Somebody) -> None:
     done = somebody.log_in()
     assert done.code == 0
     assert "globus.collection is not set: nothing can be transferred before it is" in done.out
+
+
+def test_a_command_that_hangs_ends_at_once_when_it_is_stopped(somebody: Somebody) -> None:
+    """A read of the network waits for a minute: whoever presses Ctrl-C does not."""
+    assert somebody.log_in().code == 0
+    somebody.stand_in.book.add(GlobusFault(kind=GlobusFaultKind.HANG, match="*/ls", times=None))
+    before = somebody.stand_in.requests.total()
+    process = subprocess.Popen(
+        [*PROGRAM, "globus", "ls"], cwd=somebody.folder, env=somebody.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    with process:
+        try:
+            while somebody.stand_in.requests.total() == before:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=READ_S / 2)
+        finally:
+            process.kill()
+    somebody.said += [out, err]
+    assert process.returncode == 130
+    assert err.strip() == "stopped"

@@ -10,7 +10,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from globus_sdk.scopes import AuthScopes, TransferScopes
 
 from empiar_schema.faults import AccountFault, BadAnswer
 from empiar_schema.settings import Settings
+from empiar_wire.daemon_threads import DaemonThreads
 from empiar_wire.globus_account import GlobusAccount
 from empiar_wire.globus_documents import (
     Document,
@@ -55,6 +55,8 @@ T = TypeVar("T")
 THREADS: Final = 3
 #: What the service allows an account (documented).
 REQUESTS_PER_S: Final = 20.0
+#: A call that is under way at the end is waited for so long.
+LAST_CALL_S: Final = 2.0
 #: Tasks asked for at once; the service's largest page.
 _TASKS: Final = 1000
 
@@ -87,7 +89,7 @@ class TransferService:
         self._names = names
         self._client = account.transfer_client()
         self._auth = account.auth_client()
-        self._threads = ThreadPoolExecutor(THREADS, "globus")
+        self._threads = DaemonThreads(THREADS, "globus")
         self._gate = Hosts(connections=THREADS, requests_per_s=requests_per_s, user_agent="").gate("globus")
         #: The service's clock less this machine's monotonic one.
         self._clock_offset: float | None = None
@@ -255,8 +257,9 @@ class TransferService:
         return identity_of((await self._ask(asked, AuthScopes.resource_server, self._auth.userinfo)).document)
 
     async def aclose(self) -> None:
-        """Connections and threads are closed; a call that is under way is waited for, at most a minute."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        """Connections and threads are closed. A call that hangs is left to itself after some seconds; it ends within minutes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._threads.join, LAST_CALL_S)
         self.account.close()
 
     # --- how it is asked ------------------------------------------------------------------------------
@@ -292,6 +295,9 @@ class TransferService:
             scopes = lack.required_scopes
             if not (self.account.is_client and scopes):
                 raise
+        except AccountFault:
+            self.account.look_again()
+            raise
         # An application consents for itself.
         self.account.require(scopes)
         return self._once_renewed(asked, server, call)

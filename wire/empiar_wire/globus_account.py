@@ -183,6 +183,12 @@ class GlobusAccount:
         with self._lock:
             self._app.get_authorizer(resource_server).handle_missing_authorization()
 
+    def look_again(self) -> None:
+        """The next request goes by the tokens that are in the file then: somebody may have logged in again meanwhile."""
+        with self._lock:
+            # Adding requirements, even none, is the SDK's public way to forget the authorizers that it keeps.
+            self._app.add_scope_requirements({server: [] for server in _SCOPES})
+
     def require(self, scopes: Sequence[str]) -> None:
         """The next token of these client credentials has these scopes too.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Iterator
@@ -61,7 +62,9 @@ def translated(asked: Asked, *, renew: str) -> Iterator[None]:
             hint="check this machine's clock (NTP), then log in again",
         )
     except OSError as error:
-        fault = StorageFault(f"the Globus tokens cannot be kept: {error.strerror}: {error.filename}")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        text = f"the Globus tokens cannot be kept: {error.strerror}: {error.filename}"
+        fault = StorageFault(text, hint="free space, or set globus.token_file to another disk", full=full)
     except _OF_ODD_ANSWERS as error:
         fault = no_sense(asked, "Globus", type(error).__name__)
     else:

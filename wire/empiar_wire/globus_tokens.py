@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from globus_sdk.token_storage import JSONTokenStorage
+from globus_sdk.token_storage import JSONTokenStorage, TokenStorageData
 
 from empiar_schema.faults import AccountFault, ConfigFault
 
@@ -26,6 +26,8 @@ class TokenFile(JSONTokenStorage):
         Raises:
             ConfigFault: its folder is not there, or it cannot be protected.
         """
+        # A link to where secrets are kept stays a link.
+        path = Path(os.path.realpath(path))
         if not path.parent.is_dir():
             raise ConfigFault(
                 f"the folder {path.parent} for the Globus tokens is not there",
@@ -41,6 +43,29 @@ class TokenFile(JSONTokenStorage):
                 f"{path} holds tokens but is open to others, and cannot be closed: {error.strerror}",
                 hint=f"let the user of this mirror own it, with `chmod 600 {path}`",
             ) from error
+
+    def store_token_data_by_resource_server(
+        self, token_data_by_resource_server: Mapping[str, TokenStorageData]
+    ) -> None:
+        """The tokens are in the file; a refresh token that an answer leaves out is the one that was used.
+
+        Where they cannot be written, as on a full disk, and nothing but access tokens is new, those in the file do as well.
+
+        Raises:
+            OSError: a login, or a new refresh token, cannot be written.
+        """
+        known = self.get_token_data_by_resource_server()
+        for server, data in token_data_by_resource_server.items():
+            if data.refresh_token is None and server in known:
+                data.refresh_token = known[server].refresh_token
+        try:
+            super().store_token_data_by_resource_server(token_data_by_resource_server)
+        except OSError:
+            if any(
+                server not in known or data.refresh_token != known[server].refresh_token
+                for server, data in token_data_by_resource_server.items()
+            ):
+                raise
 
     @contextlib.contextmanager
     def user_only_umask(self) -> Iterator[None]:
