@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import logging
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ import pytest
 
 from empiar_mirror.rehearsal.globus import (
     ARCHIVE_COLLECTION,
+    CLIENT_ID,
     CLIENT_SECRET,
     DESTINATION_COLLECTION,
     GlobusConfig,
@@ -353,6 +356,37 @@ async def test_a_login_from_elsewhere_lets_a_running_service_go_on(
             await running.submission_id()
         await log_in()
         await running.submission_id()
+
+
+async def test_no_secret_is_logged_at_any_level(
+    stand_in: GlobusStandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = {CLIENT_SECRET, base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()}
+    show, ask = person(stand_in)
+
+    def ask_and_remember() -> str:
+        code = ask()
+        secrets.add(code)
+        return code
+
+    for as_person in (True, False):
+        async with opened(settings_for(stand_in, tmp_path, person=as_person)) as service:
+            if as_person:
+                await asyncio.to_thread(service.account.log_in, show, ask_and_remember)
+            await service.whoami()
+            await service.submit(await submission(service))
+            secrets |= {*stand_in.accounts.access, *stand_in.accounts.refresh}
+            stand_in.accounts.expire_tokens()
+            await service.ls(DESTINATION_COLLECTION, "/")
+            secrets |= {*stand_in.accounts.access, *stand_in.accounts.refresh}
+            stand_in.accounts.revoke_logins()
+            if as_person:
+                with pytest.raises(AccountFault):
+                    await service.submission_id()
+    assert len(secrets) > 6
+    assert "globus_sdk" in {record.name.partition(".")[0] for record in caplog.records}
+    assert not [secret for secret in secrets if secret in caplog.text]
 
 
 async def test_a_full_disk_does_not_end_a_login(stand_in: GlobusStandIn, tmp_path: Path) -> None:
