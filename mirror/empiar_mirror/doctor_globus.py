@@ -20,9 +20,11 @@ from empiar_schema.settings import Settings
 from empiar_schema.states import Channel
 from empiar_wire.globus_account import token_path
 from empiar_wire.globus_facts import Collection, GlobusService
+from empiar_wire.globus_faults import NotPermitted
 from empiar_wire.globus_paths import below, find_archive_base
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_WHERE: Final = "set globus.path to where root is in the collection"
 #: A folder made elsewhere may show late on a network file system.
 _LOOKS: Final = 5
 _BETWEEN_LOOKS_S: Final = 1.0
@@ -201,20 +203,32 @@ class _Examination:
         size = (await asyncio.to_thread(written.stat)).st_size
         path = self._there(written.name)
         try:
-            shown = await self.service.stat(self.settings.globus.collection, path)
-        except PermanentFault as fault:
-            if not fault.absent:
-                raise
+            size_there = await self._size(path)
+        except NotPermitted as fault:
+            return fail("globus round trip", str(fault), f"{_WHERE}, or {fault.hint}")
+        if size_there is None:
             return fail(
                 "globus round trip",
                 f"a file written to {written.parent} does not show in the collection at {self._there()}",
-                f"set globus.path to where {self.settings.root} is in the collection; your Globus administrator knows its base folder."
-                ' If the collection is another machine\'s storage, set globus.storage = "elsewhere"',
+                f"{_WHERE}; your Globus administrator knows its base folder. If the collection is another machine's storage,"
+                ' set globus.storage = "elsewhere"',
             )
-        if shown.size != size:
-            sentence = f"{path} in the collection has {shown.size} bytes, and {size} here: it is another file"
-            return fail("globus round trip", sentence, "set globus.path to where root is in the collection")
+        if size_there != size:
+            sentence = f"{path} in the collection has {size_there} bytes, and {size} here: it is another file"
+            return fail("globus round trip", sentence, _WHERE)
         return ok("globus round trip", f"what is written in {written.parent} shows in the collection")
+
+    async def _size(self, path: str) -> int | None:
+        """The size of the file in the mirror's collection; None where it does not show."""
+        collection, name = self.settings.globus.collection, path.rpartition("/")[2]
+        try:
+            return (await self.service.stat(collection, path)).size
+        except PermanentFault as fault:
+            if fault.absent:
+                return None
+        # Servers of old cannot look at one path alone.
+        listed = await self.service.ls(collection, self._there())
+        return next((one.size for one in listed if one.name == name), None)
 
     async def _made(self, made: Path) -> Finding:
         """What is made in the collection appears here, and may be used by this user."""

@@ -44,7 +44,7 @@ from empiar_wire.globus_facts import (
     TaskStatus,
     TransferItem,
 )
-from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, SessionNeeds
+from empiar_wire.globus_faults import CHECK_CLIENT, LOG_IN, NotPermitted, SessionNeeds
 from empiar_wire.globus_paths import KNOWN_BASES, find_archive_base
 from empiar_wire.globus_transport import READ_S
 from globus_mirrors import ended, globus_archive, opened, person, settings_for
@@ -277,6 +277,22 @@ async def test_the_archive_is_found_at_the_other_base_path(tmp_path: Path) -> No
             await find_archive_base(service, ARCHIVE_COLLECTION, "/fourth")
 
 
+async def test_the_archive_is_found_where_the_other_path_is_not_allowed_or_servers_are_old(
+    service: TransferService, stand_in: GlobusStandIn
+) -> None:
+    not_allowed = GlobusFault(
+        kind=GlobusFaultKind.ERROR, match="*/stat", value="403 EndpointPermissionDenied no"
+    )
+    stand_in.book.add(not_allowed)
+    assert await find_archive_base(service, ARCHIVE_COLLECTION, KNOWN_BASES[1]) == BASE
+    stand_in.book.add(replace(not_allowed, times=None))
+    with pytest.raises(NotPermitted):
+        await find_archive_base(service, ARCHIVE_COLLECTION, BASE)
+    stand_in.book.clear()
+    stand_in.book.add(replace(not_allowed, times=None, value="400 NotSupported by this server"))
+    assert await find_archive_base(service, ARCHIVE_COLLECTION, KNOWN_BASES[1]) == BASE
+
+
 # --- whose account ----------------------------------------------------------------------------------------------
 
 
@@ -477,7 +493,7 @@ K = GlobusFaultKind
         (GlobusFault(kind=K.MAINTENANCE, value="77"), TransientFault, "maintenance"),
         (GlobusFault(kind=K.STATUS, value="429 3600"), TransientFault, "429"),
         (GlobusFault(kind=K.STATUS, value="502"), TransientFault, "502"),
-        (GlobusFault(kind=K.ERROR, value="403 PermissionDenied"), AccountFault, "may not list /"),
+        (GlobusFault(kind=K.ERROR, value="403 PermissionDenied"), NotPermitted, "may not list /"),
         (GlobusFault(kind=K.ERROR, value="409 Conflict it is so"), PermanentFault, "it is so"),
         (GlobusFault(kind=K.ERROR, value="404 EndpointNotFound gone"), AccountFault, "no Globus collection"),
     ],

@@ -424,7 +424,8 @@ async def test_a_passing_fault_of_globus_does_not_show_in_the_listing(fault: Glo
     ("said", "kind"),
     [
         ("502 ExternalError.DirListingFailed.SizeLimit", BadAnswer),
-        ("403 PermissionDenied", UnreachableFault),
+        ("403 PermissionDenied", TransientFault),
+        ("401 AuthenticationFailed", UnreachableFault),
         ("404 ClientError.NotFound", TransientFault),
         ("502 ExternalError.DirListingFailed.GCDisconnected", TransientFault),
     ],

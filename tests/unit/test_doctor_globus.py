@@ -12,7 +12,13 @@ import pytest
 from empiar_mirror.doctor import concerns_globus, exit_code
 from empiar_mirror.doctor_globus import examine_globus
 from empiar_mirror.findings import Finding, Verdict
-from empiar_mirror.rehearsal.globus import GlobusConfig, GlobusFault, GlobusFaultKind, GlobusStandIn
+from empiar_mirror.rehearsal.globus import (
+    DESTINATION_COLLECTION,
+    GlobusConfig,
+    GlobusFault,
+    GlobusFaultKind,
+    GlobusStandIn,
+)
 from empiar_mirror.rehearsal.globus.collections import FolderStorage
 from empiar_schema.faults import ExitCode
 from empiar_schema.settings import GlobusSettings, Settings, TransferSettings
@@ -74,6 +80,21 @@ async def test_a_wrong_path_does_not_pass_for_the_mirror(patient: Patient) -> No
     assert "set globus.path" in found["globus round trip"].remedy
     assert "does not appear in" in found["globus writing"].sentence
     assert list(patient.staging.iterdir()) == []
+
+
+@pytest.mark.parametrize("said", ["400 NotSupported", "403 EndpointPermissionDenied"])
+async def test_a_server_that_cannot_or_does_not_look_at_one_path(patient: Patient, said: str) -> None:
+    patient.stand_in.book.add(
+        GlobusFault(
+            kind=GlobusFaultKind.ERROR, match=f"*{DESTINATION_COLLECTION}/stat", times=None, value=said
+        )
+    )
+    found = await bad(patient.settings)
+    if "NotSupported" in said:
+        assert found == {}
+    else:
+        assert list(found) == ["globus round trip"]
+        assert "set globus.path" in found["globus round trip"].remedy
 
 
 async def test_another_storage_at_the_same_path_does_not_pass(patient: Patient, tmp_path: Path) -> None:

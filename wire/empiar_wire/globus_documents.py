@@ -20,6 +20,7 @@ from empiar_wire.globus_facts import (
     TaskEvent,
     TaskStatus,
 )
+from empiar_wire.globus_faults import shown
 
 #: Larger than any file; a number beyond it is nonsense, and would not fit the catalogue.
 _LARGEST: Final = 2**63 - 1
@@ -187,25 +188,29 @@ def event_of(document: Document) -> TaskEvent:
 
 
 def collection_of(document: Document) -> Collection:
-    """What is told of a collection."""
+    """What is told of a collection, as text of one line each."""
+    owner = document.text_or_none("owner_string")
     return Collection(
         collection_id=document.text("id"),
-        display_name=document.text_or_none("display_name")
-        or document.text_or_none("canonical_name")
-        or document.text("id"),
-        entity_type=document.text_or_none("entity_type") or "",
-        owner=document.text_or_none("owner_string"),
+        display_name=shown(
+            document.text_or_none("display_name")
+            or document.text_or_none("canonical_name")
+            or document.text("id")
+        ),
+        entity_type=shown(document.text_or_none("entity_type") or ""),
+        owner=None if owner is None else shown(owner),
     )
 
 
 def identity_of(document: Document) -> Identity:
-    """Whose account it is, from the identity provider's claims."""
-    username = document.text_or_none("preferred_username") or document.text("sub")
+    """Whose account it is, from the identity provider's claims, as text of one line each."""
+    username = shown(document.text_or_none("preferred_username") or document.text("sub"))
+    email = document.text_or_none("email")
     return Identity(
         username=username,
-        name=document.text_or_none("name") or username,
-        identity_id=document.text("sub"),
-        email=document.text_or_none("email"),
+        name=shown(document.text_or_none("name") or "") or username,
+        identity_id=shown(document.text("sub")),
+        email=None if email is None else shown(email),
     )
 
 

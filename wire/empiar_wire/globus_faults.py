@@ -98,6 +98,10 @@ class MoreLoginNeeded(AccountFault):
         self.session = session
 
 
+class NotPermitted(AccountFault):
+    """The account is let in but may not do this, at this path: a permission that lacks, or a path that the collection does not show."""
+
+
 def fault_of(asked: Asked, refusal: Refusal, *, renew: str = LOG_IN) -> EmpiarMirrorError:
     """The fault that a refusal means. `renew` is the hint for an account that is not, or no longer, let in."""
     if refusal.service is Service.AUTH:
@@ -214,10 +218,10 @@ def _data_access(asked: Asked) -> tuple[str, ...]:
     return (f"{_TRANSFERS}[*https://auth.globus.org/scopes/{asked.collection}/data_access]",)
 
 
-def _denied(asked: Asked, said: str) -> AccountFault:
+def _denied(asked: Asked, said: str) -> NotPermitted:
     whom = f"whoever runs collection {asked.collection}" if asked.collection else "the owner"
     hint = f"ask {whom} for that permission for this account; `empiar-mirror globus whoami` names it"
-    return AccountFault(f"this Globus account may not {asked.deed}: {said}", hint=hint)
+    return NotPermitted(f"this Globus account may not {asked.deed}: {said}", hint=hint)
 
 
 def _not_found(asked: Asked, refusal: Refusal, said: str) -> EmpiarMirrorError:

@@ -10,6 +10,7 @@ from typing import Final
 
 from empiar_schema.faults import BadAnswer, ConfigFault, PermanentFault
 from empiar_wire.globus_facts import GlobusService
+from empiar_wire.globus_faults import NotPermitted
 
 #: EMPIAR's collection has shown the tree at either path; which one holds only its answer says.
 KNOWN_BASES: Final = ("/gridftp/empiar/world_availability", "/empiar/world_availability")
@@ -28,19 +29,34 @@ async def find_archive_base(service: GlobusService, collection: str, configured:
         AccountFault, TransientFault: see `GlobusService`.
     """
     bases = list(dict.fromkeys([configured.rstrip("/") or "/", *KNOWN_BASES]))
+    refused: NotPermitted | None = None
     for base in bases:
         try:
-            found = await service.stat(collection, base)
-        except PermanentFault as fault:
-            if not fault.absent:
-                raise
-            continue
-        if found.kind == "dir":
-            return base
+            if await _is_folder(service, collection, base):
+                return base
+        except NotPermitted as fault:
+            # Collections also say so of paths outside of what they show.
+            refused = refused or fault
+    if refused is not None:
+        raise refused
     raise ConfigFault(
         f"the archive's Globus collection {collection} shows the file tree neither at {' nor at '.join(bases)}",
         hint="look for it with `empiar-mirror globus ls --archive /` and set archive.globus_path",
     )
+
+
+async def _is_folder(service: GlobusService, collection: str, path: str) -> bool:
+    try:
+        return (await service.stat(collection, path)).kind == "dir"
+    except PermanentFault as fault:
+        if fault.absent:
+            return False
+    # Servers of old cannot look at one path alone.
+    try:
+        await service.ls(collection, path)
+    except PermanentFault:
+        return False
+    return True
 
 
 def below(base: str, *parts: str) -> str:

@@ -20,6 +20,7 @@ from empiar_schema.files import ListedFile
 from empiar_schema.paths import bytes_from_text
 from empiar_wire import globus_facts
 from empiar_wire.globus_facts import GlobusService
+from empiar_wire.globus_faults import NotPermitted
 from empiar_wire.globus_paths import below, find_archive_base, raw_name, shown_name
 
 
@@ -87,7 +88,10 @@ class GlobusListing:
         """Nothing of its own is open; the service belongs to its maker."""
 
     async def _read(self, path: str) -> AsyncGenerator[Listed, None]:
-        names = await self._service.ls(self._collection, path)
+        try:
+            names = await self._service.ls(self._collection, path)
+        except NotPermitted as fault:  # one folder's matter, not the account's
+            raise PermanentFault(str(fault), hint=fault.hint) from fault
         for start in range(0, len(names), BATCH_FILES):
             yield _sorted(names[start : start + BATCH_FILES])
 
