@@ -134,7 +134,6 @@ DEEP = b"[" * 200_000
         (answer(502, b'{"errors": [{"code": 1}], "code": {}}'), TransientFault),
         (answer(403, b'{"code": "ConsentRequired", "message": "m", "required_scopes": "all"}'), AccountFault),
         (answer(403, b'{"code": "ConsentRequired", "message": "m", "required_scopes": ["]["]}'), TransientFault),
-        (answer(403, b'{"code": "ConsentRequired", "message": "m", "required_scopes": ["urn:globus:auth:scope:groups.api.globus.org:all"]}'), AccountFault),
         (answer(403, b'{"code": "x", "message": "m", "authorization_parameters": 5}'), AccountFault),
         (answer(403, b'{"code": "x", "message": "m", "authorization_parameters": {"session_required_mfa": "yes"}}'), AccountFault),
         (answer(503, b"", Retry_After="soon"), TransientFault),
@@ -147,6 +146,22 @@ async def test_an_odd_answer_of_transfer_is_a_fault(others: Script, kind: type[E
         await asked(url)
     assert isinstance(caught.value, kind)
     assert "the-" not in str(caught.value) + caught.value.hint
+
+
+async def test_a_consent_for_anything_but_transfers_is_not_asked_for() -> None:
+    groups = b"urn:globus:auth:scope:groups.api.globus.org:all"
+    demand = answer(
+        403, b'{"code": "ConsentRequired", "message": "m", "required_scopes": ["' + groups + b'"]}'
+    )
+    times: list[None] = []
+
+    def tokens(handler: BaseHTTPRequestHandler) -> None:
+        times.append(None)
+        GOOD_TOKENS(handler)
+
+    with serving(tokens, demand) as url, pytest.raises(AccountFault, match="that transfers do not need"):
+        await asked(url)
+    assert len(times) == 1
 
 
 async def test_an_answer_that_drips_is_left() -> None:

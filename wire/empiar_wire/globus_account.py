@@ -13,7 +13,6 @@ from typing import Final, TypeVar, cast
 
 from globus_sdk import (
     AuthClient,
-    AuthLoginClient,
     BaseClient,
     ClientApp,
     ConfidentialAppAuthClient,
@@ -89,7 +88,6 @@ class GlobusAccount:
         self._lock = threading.RLock()
         self._clients: list[BaseClient] = []
         self._auth_url = _base_url(settings, "auth_url")
-        self._login: AuthLoginClient
         self._app: ClientApp | UserApp
         try:
             if secret is not None:
@@ -113,13 +111,11 @@ class GlobusAccount:
         login = self._kept(
             ConfidentialAppAuthClient(self.client_id, secret, base_url=self._auth_url, app_name=APP_NAME)
         )
-        self._login = login
         config = GlobusAppConfig(token_storage=MemoryTokenStorage(), token_validation_error_handler=None)
         return ClientApp(APP_NAME, login_client=login, scope_requirements=_SCOPES, config=config)
 
     def _user_app(self, tokens: TokenFile) -> UserApp:
         login = self._kept(NativeAppAuthClient(self.client_id, base_url=self._auth_url, app_name=APP_NAME))
-        self._login = login
         self._talk = _Talk(login, request_refresh_tokens=True, native_prefill_named_grant=APP_NAME)
         config = GlobusAppConfig(
             token_storage=tokens,
@@ -193,13 +189,11 @@ class GlobusAccount:
         """The next token of these client credentials has these scopes too.
 
         Raises:
-            AccountFault: they cannot be read as scopes.
+            AccountFault: one of them has nothing to do with transfers.
         """
         with self._lock, translated(Asked("ask for consents"), renew=self.renew):
             server = TransferScopes.resource_server
-            self._app.add_scope_requirements(
-                {server: [s for text in scopes for s in ScopeParser.parse(text)]}
-            )
+            self._app.add_scope_requirements({server: _of_transfers(scopes)})
             self._app.token_storage.remove_token_data(server)
 
     # --- login and logout -----------------------------------------------------------------------------
