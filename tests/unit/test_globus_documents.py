@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,12 @@ def test_the_token_file_is_for_its_owner_alone_and_replaced_in_whole(tmp_path: P
     with pytest.raises(ConfigFault, match="is not there"):
         TokenFile(tmp_path / "nowhere" / "tokens.json", client_id="me")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_mirror_without_globus_does_not_load_its_sdk() -> None:
+    """It takes 130 ms, at every command."""
+    modules = "empiar_mirror.app, empiar_mirror.doctor, empiar_mirror.cli.globus, empiar_mirror.globus_access"
+    code = (
+        f"import sys, {modules}; raise SystemExit('globus_sdk' in sys.modules or 'requests' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
