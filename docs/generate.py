@@ -83,7 +83,10 @@ def _events() -> Iterator[tuple[str, ...]]:
     for kind in all_events():
         if kind is events.BytesMoved:  # for bars only
             continue
-        level = logging.getLevelName(level_of(kind.__new__(kind))).lower()
+        unknown = kind.__new__(kind)
+        for field in fields(kind):
+            object.__setattr__(unknown, field.name, None)
+        level = logging.getLevelName(level_of(unknown)).lower()
         names = ", ".join(f"`{field.name}`" for field in fields(kind))
         yield (f"`{kind.name}`", level, (kind.__doc__ or "").split("\n")[0], names)
 

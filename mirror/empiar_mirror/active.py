@@ -57,7 +57,10 @@ class ActiveFile:
 
     @classmethod
     def of(cls, work: Work, *, path: Path, tried: Tried) -> ActiveFile:
-        """The file as the catalogue describes it. A partial without sufficient validators is not continued."""
+        """The file as the catalogue describes it. A partial without sufficient validators is not continued.
+
+        `path` is its part file: in staging, or where Globus has delivered it.
+        """
         resumable = work.validators is not None and work.validators.prove_identity
         size = work.validators.size if resumable and work.validators is not None else work.size
         exact = work.size_exact or resumable
@@ -70,7 +73,13 @@ class ActiveFile:
             size_settled=resumable,
             validators=work.validators if resumable else None,
             on_record=resumable,
+            whole=work.delivery is not None,
         )
+
+    @property
+    def delivered(self) -> bool:
+        """Whether its part file is what Globus has delivered, all of it, and not ours to write to."""
+        return self.work.delivery is not None
 
     @property
     def file_id(self) -> int:
@@ -161,6 +170,16 @@ class FileSink:
             active.validators = found
             active.learn_size(found.size, self.writer.stretch)
             self._log.begun(active, found, start)
+
+    def adopt(self, device: int, inode: int) -> bool:
+        """See `empiar_mirror.transports.base.AdoptingSink`."""
+        part, stretch = self.active.part, self.writer.stretch
+        if part is None or not self.active.delivered or not part.is_file(device, inode):
+            return False
+        moved = (self.active.size or 0) - stretch.position
+        stretch.position += moved
+        self._log.moved(self.active, moved)
+        return True
 
     async def write(self, offset: int, data: memoryview) -> None:
         """See `empiar_mirror.transports.base.Sink`."""

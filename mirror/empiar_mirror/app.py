@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -19,16 +18,13 @@ from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
 from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
-from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.derived_proof import verify_derived
-from empiar_mirror.ending import Endings
-from empiar_mirror.engine import Engine
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.folders import Folders
+from empiar_mirror.globus import leftovers
 from empiar_mirror.instance_lock import InstanceLock
-from empiar_mirror.judge import Judge
 from empiar_mirror.makers import placing, registry
-from empiar_mirror.plan_facts import asked_for, bytes_held, never_heard_of
+from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
 from empiar_mirror.reading import CATALOGUE_NAME
@@ -41,21 +37,16 @@ from empiar_mirror.reports import (
     TransferReport,
     VerifyReport,
 )
-from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
-from empiar_mirror.transfer_facts import failed_files, files_here, stale_entries
-from empiar_mirror.transports.base import Transport
-from empiar_mirror.transports.ftp import FtpTransport
-from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import transfer_store
+from empiar_mirror.transfer_facts import failed_files, files_here, files_unverified, stale_entries
+from empiar_mirror.transferring import Transferring, hosts_within
+from empiar_schema import globus_endings, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
 from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.settings import CrawlSettings, Settings, TransferSettings
+from empiar_schema.settings import Settings
 from empiar_schema.states import Channel, CopyState
-from empiar_wire.globus_facts import GlobusService
-from empiar_wire.hosts import Hosts
 from empiar_wire.http import PoliteHttp
 
 T = TypeVar("T")
@@ -174,11 +165,11 @@ class Mirror:
             UnreachableFault: nothing of the archive could be reached.
         """
         crawl = self.settings.crawl
-        hosts = self._hosts(crawl)
+        hosts = hosts_within(crawl, contact=crawl.contact)
         async with AsyncExitStack() as stack:
             http = PoliteHttp(hosts)
             stack.push_async_callback(http.aclose)
-            globus = self._globus(stack) if "globus" in crawl.listing else None
+            globus = self._transferring(self.observer).globus(stack) if "globus" in crawl.listing else None
             sources = CrawlSources.of(
                 self.settings.archive,
                 crawl,
@@ -214,11 +205,17 @@ class Mirror:
         contradictions with the metadata are recorded.
 
         Raises:
+            ConfigFault: no channel of the configuration can read parts of files.
             UnreachableFault: no channel reaches the archive.
         """
         report = ProbeReport()
         async with AsyncExitStack() as stack:
-            transports = await self._transports(stack, None)
+            transports = self._transferring(self.observer).transports(stack, None)
+            if not transports:
+                raise ConfigFault(
+                    "the first bytes of files cannot be read by Globus, which moves whole files",
+                    hint="name https or ftp in transfer.channels, too, for probes",
+                )
             prober = Prober(self.catalogue, transports, clock=self.clock)
             for empiar_id in ids:
                 if self._stopping.stopped:
@@ -315,6 +312,7 @@ class Mirror:
                 transfer_store.retry_failed, empiar_ids=ids, now=now, states=states, file_ids=only
             )
         )
+        await self.catalogue.write(functools.partial(globus_endings.fresh_tries, empiar_ids=ids))
 
     async def _transfer(
         self,
@@ -327,77 +325,33 @@ class Mirror:
         """What is wanted of these entries came; with `view`, only what it needs, the files `only`."""
         here_before = await self.catalogue.read(functools.partial(files_here, ids=ids))
         tally = _Tally(self.observer)
-        async with AsyncExitStack() as stack:
-            transports = await self._transports(stack, channel)
-            held = await self.catalogue.read(bytes_held)
-            engine = self._engine(transports, held_bytes=held, observer=tally)
-            with self._stopping.telling(engine.stop):
-                if not self._stopping.stopped:
-                    await engine.run(
-                        ids,
-                        least_priority=transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY,
-                    )
+        least_priority = transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY
+        await self._transferring(tally).run(ids, channel, least_priority=least_priority)
+        await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
         making, arranged = await self._finishing.follow(ids, view)
         failed = await self.catalogue.read(functools.partial(failed_files, ids=ids, only=only))
+        unverified, unverified_bytes = await self.catalogue.read(functools.partial(files_unverified, ids=ids))
         return TransferReport(
             arrived=tally.arrived,
             bytes_moved=tally.bytes_moved,
             already_here=here_before,
             failed=tuple(failed),
             arranged=arranged,
+            unverified=unverified,
+            unverified_bytes=unverified_bytes,
             making=making,
             stopped=self._stopping.stopped,
         )
 
-    async def _transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
-        transfer = self.settings.transfer
-        hosts = self._hosts(transfer)
-        transports: dict[Channel, Transport] = {}
-        for name in (channel,) if channel else transfer.channels:
-            match name:
-                case Channel.HTTPS:
-                    transport: Transport = HttpsTransport(
-                        self.settings.archive.https_url, hosts=hosts, stall_s=transfer.stall_s
-                    )
-                case Channel.FTP:
-                    transport = FtpTransport(
-                        self.settings.archive.ftp_url, hosts=hosts, stall_s=transfer.stall_s
-                    )
-                case Channel.GLOBUS:
-                    raise ConfigFault(
-                        "this version has no globus channel", hint="Use https or ftp in transfer.channels."
-                    )
-            transports[name] = transport
-            stack.push_async_callback(transport.aclose)
-        return transports
-
-    def _engine(self, transports: dict[Channel, Transport], *, held_bytes: int, observer: Observer) -> Engine:
-        endings = Endings(
+    def _transferring(self, observer: Observer) -> Transferring:
+        return Transferring(
+            settings=self.settings,
             catalogue=self.catalogue,
-            quarantine=self.folders.quarantine,
-            judge=Judge(transports, threads=self._threads),
-            arrivals=Arrivals(
-                catalogue=self.catalogue,
-                archive=self.folders.archive,
-                quarantine=self.folders.quarantine,
-                threads=self._threads,
-                observer=observer,
-                clock=self.clock,
-            ),
+            folders=self.folders,
             threads=self._threads,
             observer=observer,
             clock=self.clock,
-        )
-        return Engine(
-            catalogue=self.catalogue,
-            staging=self.folders.staging,
-            transports=transports,
-            settings=self.settings.transfer,
-            space=Space(self.folders.staging, self.settings.disk, held_bytes=held_bytes),
-            endings=endings,
-            threads=self._threads,
-            observer=observer,
-            clock=self.clock,
+            stopping=self._stopping,
         )
 
     # --- what follows ---------------------------------------------------------------------------------
@@ -440,9 +394,13 @@ class Mirror:
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
         """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one."""
         ids = await self._ids(ids)
+        brought, missing = await self._transferring(self.observer).verify_deliveries(ids)
+        if brought:
+            await self._finishing.follow(brought)
         verifier = self._verifier()
         with self._stopping.telling(verifier.stop):
             report = await verifier.verify(ids, quick=quick)
+        report = replace(report, damaged=(*missing, *report.damaged))
         report += await verify_derived(
             self.catalogue,
             self.folders.root,
@@ -467,21 +425,6 @@ class Mirror:
 
     # --- what they share ------------------------------------------------------------------------------
 
-    def _hosts(self, limits: CrawlSettings | TransferSettings) -> Hosts:
-        return Hosts(
-            connections=limits.connections,
-            requests_per_s=limits.requests_per_s,
-            user_agent=user_agent(self.settings.crawl.contact),
-        )
-
-    def _globus(self, stack: AsyncExitStack) -> GlobusService:
-        """The Transfer service for the configured account, closed with `stack`."""
-        from empiar_wire.globus import TransferService  # 130 ms, and most mirrors do without
-
-        service = TransferService.of(self.settings)
-        stack.push_async_callback(service.aclose)
-        return service
-
     async def _ids(self, ids: Sequence[int] | None) -> Sequence[int]:
         """These entries, or all that were asked for.
 
@@ -505,8 +448,3 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def user_agent(contact: str) -> str:
-    """How we introduce ourselves to every server: product, version, and whoever runs this mirror."""
-    return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"

@@ -13,7 +13,7 @@ from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.arrive import Verified, put_aside
 from empiar_mirror.judge import Judge
 from empiar_mirror.threads import in_thread
-from empiar_schema import transfer_store
+from empiar_schema import globus_endings, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import FileArrived, FileGivenUp, Observer, StepTaken
 from empiar_schema.paths import RemotePath
@@ -82,8 +82,16 @@ class Endings:
         """The file waits in the catalogue; what is proven of it stays in staging."""
         keep = active.keeps_partial
         if active.part is not None:
-            await in_thread(self._threads, active.part.close if keep else active.part.discard)
+            stays = keep or active.delivered
+            await in_thread(self._threads, active.part.close if stays else active.part.discard)
         await self.release(active.file_id, wait_s=wait_s, error=error, keep_partial=keep)
+
+    async def refuse_delivery(self, active: ActiveFile, *, error: str) -> None:
+        """What Globus delivered is not the file: it is discarded, and another channel or a later task may bring it."""
+        if active.part is not None:
+            await in_thread(self._threads, active.part.discard)
+        free = functools.partial(globus_endings.free, file_ids=[active.file_id], error=error)
+        await self._catalogue.write(free)
 
     async def release(self, file_id: int, *, wait_s: float, error: str | None, keep_partial: bool) -> None:
         """The claim is given back."""

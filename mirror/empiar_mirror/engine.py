@@ -21,16 +21,19 @@ from empiar_mirror.active import ActiveFile, FileSink, Verdict, worth_recording
 from empiar_mirror.agenda import Agenda
 from empiar_mirror.ending import Endings
 from empiar_mirror.fate import STATE_AFTER, Decision, Next, Tried, decide, outcome_word
+from empiar_mirror.managed import ManagedChannel
+from empiar_mirror.opening import Opening
 from empiar_mirror.size_vote import settle_size
 from empiar_mirror.space import Space
-from empiar_mirror.staging import OVERLAP_BYTES, PartFile, part_path
-from empiar_mirror.stretches import UNPROVEN_BYTES, Remaining, Stretch
+from empiar_mirror.staging import OVERLAP_BYTES, part_path
+from empiar_mirror.stretches import UNPROVEN_BYTES, Stretch
 from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Claim, Outcome, Transport
 from empiar_schema import events, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.faults import (
+    AccountFault,
     ChangedUpstream,
     EmpiarMirrorError,
     StorageFault,
@@ -40,7 +43,7 @@ from empiar_schema.faults import (
 )
 from empiar_schema.files import Validators
 from empiar_schema.settings import TransferSettings
-from empiar_schema.states import Channel
+from empiar_schema.states import Channel, CopyState
 from empiar_schema.transfer_store import Attempt, Block, Work
 
 #: Waits longer than this are spent in the catalogue (`not_before`), not in memory.
@@ -78,14 +81,22 @@ class Engine:
         threads: Executor,
         observer: Observer,
         clock: Callable[[], float] = time.time,
+        managed: ManagedChannel | None = None,
+        visible_within_s: float = 60.0,
     ) -> None:
+        """`visible_within_s`: how long a network file system may take to show here what Globus has written from elsewhere."""
         self._catalogue = catalogue
         self._staging = staging
         self._transports = transports
-        self._channels = tuple(transports)
+        #: Between which files may change. By Globus comes only what its service has delivered.
+        self._channels = tuple(channel for channel in transports if channel is not Channel.GLOBUS)
+        self._managed = managed
+        self._managing: asyncio.Task[None] | None = None
+        self._visible_within_s = visible_within_s
         self._settings = settings
         self._space = space
         self._endings = endings
+        self._opening = Opening(catalogue, staging=staging, threads=threads)
         self._threads = threads
         self._observer = observer
         self._clock = clock
@@ -114,10 +125,14 @@ class Engine:
         self._least_priority = least_priority
         workers = [asyncio.create_task(self._feed(empiar_ids))]
         workers += [asyncio.create_task(self._lane()) for _ in range(self._settings.connections)]
+        if self._managed is not None:
+            self._managing = asyncio.create_task(self._manage(self._managed, empiar_ids))
+            workers.append(self._managing)
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
             for worker in done:
-                worker.result()
+                if not worker.cancelled():
+                    worker.result()
         finally:
             await self._wind_up(workers)
         if self._ending is not None:
@@ -149,7 +164,7 @@ class Engine:
     def _wake(self, *, cancel: bool = False) -> None:
         self._changed.set()
         if cancel:
-            for task in self._fetching:
+            for task in (*self._fetching, *filter(None, [self._managing])):
                 task.cancel()
 
     async def _wait_for_change(self, at_most_s: float | None = None) -> None:
@@ -162,9 +177,17 @@ class Engine:
         except TimeoutError:
             pass
 
+    async def _manage(self, managed: ManagedChannel, empiar_ids: Sequence[int] | None) -> None:
+        try:
+            await managed.run(empiar_ids, least_priority=self._least_priority, changed=self._wake)
+        except (AccountFault, StorageFault, UnreachableFault) as fault:
+            self._end(fault)
+
     # --- feeding: catalogue -> agenda -----------------------------------------------------------------
 
     async def _feed(self, empiar_ids: Sequence[int] | None) -> None:
+        if self._managed is not None:
+            await self._managed.planned()
         while not self._over:
             room = self._full is None and len(self._agenda) < CLAIM_FILES // 2
             if room and await self._claim(empiar_ids):
@@ -176,18 +199,23 @@ class Engine:
             if self._full is not None:
                 self._end(self._full)
                 break
+            # Asked first: what is delivered after this answer is under way in it.
+            settled = self._managed is None or await self._managed.settled()
             due = await self._catalogue.read(
                 functools.partial(
                     transfer_store.next_not_before,
                     empiar_ids=empiar_ids,
                     least_priority=self._least_priority,
+                    delivered_only=not self._channels,
                 )
             )
-            if due is None:
+            if due is None and settled:
                 break
-            await self._wait_for_change(max(0.05, due - self._clock()))
+            await self._wait_for_change(5.0 if due is None else max(0.05, due - self._clock()))
         self._fed = True
         self._wake()
+        if self._managing is not None:
+            self._managing.cancel()
 
     async def _claim(self, empiar_ids: Sequence[int] | None) -> bool:
         claimed = await self._catalogue.write(
@@ -198,6 +226,7 @@ class Engine:
                 limit_bytes=CLAIM_BYTES,
                 empiar_ids=empiar_ids,
                 least_priority=self._least_priority,
+                delivered_only=not self._channels,
             ),
             durable=False,  # a claim that a power cut undoes was never made
         )
@@ -215,7 +244,10 @@ class Engine:
             error = "its name is longer than file systems allow (255 bytes a component)"
             await self._endings.park(work.file_id, work.remote, error=error)
             return True
-        refusal = self._space.reserve(work.file_id, max(0, (work.size or 0) - work.bytes_kept))
+        refusal = None
+        if work.delivery is None:  # else its bytes are on the disk, and were counted as they came
+            missing = max(0, (work.size or 0) - work.bytes_kept)
+            refusal = self._space.reserve(work.file_id, missing)
         if refusal is not None:
             hint = "Free some space or raise disk.high_watermark, and run the same command again."
             self._observer(events.Paused(refusal, "there is space again"))
@@ -231,6 +263,8 @@ class Engine:
 
     def _first_channel(self, work: Work) -> Channel:
         """A partial goes on by the channel it came from, unless that one was fruitless of late."""
+        if work.delivery is not None:
+            return Channel.GLOBUS
         up = [c for c in self._channels if c not in self._down] or list(self._channels)
         last = work.last_channel
         return last if last in up and work.bytes_kept and not work.fruitless else up[0]
@@ -280,7 +314,7 @@ class Engine:
 
     async def _prepare(self, active: ActiveFile) -> list[_Run]:
         """What one connection shall fetch of a large file next; nothing if it is complete, or the disk refuses."""
-        if not await self._open(active):
+        if not await self._opened([active]):
             return []
         if not self._agenda.wants(active):
             # Since it was chosen another connection has ended it, or is about to begin it anew.
@@ -321,35 +355,14 @@ class Engine:
         return _Run(active, stretch, sink, claim)
 
     async def _opened(self, batch: Sequence[ActiveFile]) -> bool:
-        """The part files of these files, of which nothing is kept, are open; False if the disk refused."""
+        """Their part files are open; False if the disk refused, which ends the run."""
         try:
-            await in_thread(self._threads, _open_empty, [a for a in batch if a.part is None])
+            lost = await self._opening.open([active for active in batch if active.part is None])
         except StorageFault as fault:
             self._end(fault)
             return False
-        return True
-
-    async def _open(self, active: ActiveFile) -> bool:
-        """The part file is open and its recorded blocks are proven; False if the disk refused."""
-        if active.part is not None:
-            return True
-        try:
-            if not active.on_record:
-                await in_thread(self._threads, _open_empty, [active])
-                return True
-            active.part = await in_thread(self._threads, PartFile, active.path)
-            blocks = await self._catalogue.read(
-                functools.partial(transfer_store.part_blocks, file_id=active.file_id)
-            )
-            held, lost = await in_thread(self._threads, active.part.prove, blocks)
-            active.remaining = Remaining(active.size, [(b.start, b.length) for b in held])
-            if lost:
-                self._submit(
-                    functools.partial(transfer_store.forget_blocks, file_id=active.file_id, starts=lost)
-                )
-        except StorageFault as fault:
-            self._end(fault)
-            return False
+        for file_id, starts in lost.items():
+            self._submit(functools.partial(transfer_store.forget_blocks, file_id=file_id, starts=starts))
         return True
 
     async def _confirm(self, active: ActiveFile) -> None:
@@ -371,7 +384,7 @@ class Engine:
         """See `FileLog`."""
         channel, path = active.tried.channel, str(active.work.remote)
         self._observer(events.AttemptBegan(active.file_id, path, channel, active.size, start))
-        if worth_recording(active.size) and found.prove_identity:
+        if worth_recording(active.size) and found.prove_identity and not active.delivered:
             active.on_record = True
             self._submit(
                 functools.partial(
@@ -431,7 +444,8 @@ class Engine:
             await self._failed(active, fault, channel=sink.channel, progressed=sink.progressed)
             return
         seconds = outcome.ended_at - outcome.started_at
-        self._agenda.measured(sink.channel, count=outcome.bytes_moved, seconds=seconds)
+        if not active.delivered:
+            self._agenda.measured(sink.channel, count=outcome.bytes_moved, seconds=seconds)
         active.tried.fruitless = active.tried.on_channel = 0
         if active.size is None:
             active.size = stretch.position
@@ -455,6 +469,9 @@ class Engine:
         if isinstance(fault, UnreachableFault):
             await self._channel_down(active, fault, channel)
             return
+        if active.delivered and not isinstance(fault, StorageFault):
+            await self._delivery_failed(active, fault)
+            return
         if channel is not active.tried.channel:
             await self._left_behind(active)
             return
@@ -475,6 +492,20 @@ class Engine:
         if active.verdict is None or decision.next is not Next.RESUME:
             active.verdict = Verdict(decision, fault)
         await self._act(active)
+
+    async def _delivery_failed(self, active: ActiveFile, fault: EmpiarMirrorError) -> None:
+        """What Globus has delivered is not there, or not the file: looked at again while it may not be visible yet, then refused."""
+        delivery = active.work.delivery
+        assert delivery is not None
+        error = str(fault)
+        if self._clock() < delivery.delivered_at + self._visible_within_s:
+            await self._shelve(active, error=error, wait_s=self._visible_within_s / 4)
+            return
+        remote = str(active.work.remote)
+        failed = events.AttemptFailed(active.file_id, remote, Channel.GLOBUS, error, CopyState.WANTED)
+        self._observer(failed)
+        self._drop(active)
+        await self._endings.refuse_delivery(active, error=error)
 
     async def _channel_down(self, active: ActiveFile, fault: UnreachableFault, channel: Channel) -> None:
         self._down.add(channel)
@@ -604,17 +635,16 @@ class Engine:
         self._wake()
 
 
-def _open_empty(files: Sequence[ActiveFile]) -> None:
-    for active in files:
-        active.part = PartFile(active.path, empty=True)
-
-
 def _attempt(run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> Attempt:
+    delivery = run.active.work.delivery
+    started_at, ended_at = outcome.started_at, outcome.ended_at
+    if delivery is not None:  # it took the service as long as that
+        started_at, ended_at = float(delivery.submitted_at), float(delivery.delivered_at)
     return Attempt(
         file_id=run.active.file_id,
         channel=run.sink.channel,
-        started_at=outcome.started_at,
-        ended_at=outcome.ended_at,
+        started_at=started_at,
+        ended_at=ended_at,
         start_offset=outcome.claim.start,
         bytes_moved=outcome.bytes_moved,
         outcome=outcome_word(fault),

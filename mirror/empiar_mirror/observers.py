@@ -15,17 +15,25 @@ import structlog
 from empiar_schema import events
 from empiar_schema.events import Event, Observer
 from empiar_schema.sizes import format_bytes
+from empiar_schema.states import Channel
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_DEBUG: Final = (events.AttemptBegan, events.StepTaken, events.ListingProgressed, events.JobStepTaken)
+_DEBUG: Final = (
+    events.AttemptBegan,
+    events.StepTaken,
+    events.ListingProgressed,
+    events.JobStepTaken,
+    events.GlobusTaskProgressed,
+)
 _WARNING: Final = (
     events.CrawlFailed,
     events.AttemptFailed,
     events.FileGivenUp,
     events.JobFailed,
     events.EntryAbsent,
+    events.GlobusOut,
     events.Paused,
 )
 
@@ -64,7 +72,7 @@ class LogObserver:
 
 def level_of(event: Event) -> int:
     """How loud an event is: warnings need a look, debug is for developers."""
-    if isinstance(event, _WARNING):
+    if isinstance(event, _WARNING) or (isinstance(event, events.GlobusTaskEnded) and event.reason):
         return logging.WARNING
     return logging.DEBUG if isinstance(event, _DEBUG) else logging.INFO
 
@@ -91,6 +99,66 @@ class Totals:
     wanted_bytes: int
     here_files: int
     here_bytes: int
+    #: What Globus has moved and that has not arrived; None where nobody asked.
+    globus_bytes: int | None = None
+
+
+class _GlobusMoved:
+    """Bytes that Globus has moved and that have not arrived: as the ledger had them last, less what has arrived since.
+
+    A file that it delivered is among them until it has arrived; what is read of it meanwhile moves nothing.
+    """
+
+    def __init__(self) -> None:
+        self._due = True
+        self._moved = 0
+        self._arrived_since = 0
+        self._reading: set[int] = set()
+
+    def told(self, moved: int) -> None:
+        """The ledger has just said so many."""
+        self._moved, self._arrived_since, self._due = moved, 0, False
+
+    @property
+    def due(self) -> bool:
+        """Whether the ledger may say something else by now. While files are read, arrivals can stand there that nobody has told of."""
+        return self._due or bool(self._reading)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes. Below zero for a moment where arrivals are told that the ledger had counted before."""
+        return self._moved - self._arrived_since
+
+    def heard(self, event: Event) -> bool:
+        """Takes one event; returns whether it tells of files that Globus brings."""
+        match event:
+            case (
+                events.GlobusTaskSubmitted()
+                | events.GlobusTaskProgressed()
+                | events.GlobusTaskEnded()
+                | events.GlobusOut()
+            ):
+                self._due = True
+                return True
+            case events.AttemptBegan():
+                if event.channel is not Channel.GLOBUS:
+                    return False
+                self._reading.add(event.file_id)
+                return True
+            case events.BytesMoved():
+                return event.file_id in self._reading
+            case events.AttemptFailed():
+                if event.channel is Channel.GLOBUS:
+                    self._reading.discard(event.file_id)
+                    self._due = True
+            case events.FileArrived():
+                self._reading.discard(event.file_id)
+                if event.channel is Channel.GLOBUS:
+                    self._arrived_since += event.size_bytes
+                    self._due = True
+            case events.FileGivenUp():
+                self._reading.discard(event.file_id)
+        return False
 
 
 class ProgressObserver:
@@ -104,9 +172,10 @@ class ProgressObserver:
         self,
         console: Console,
         *,
-        totals: Callable[[], Totals | None] | None = None,
+        totals: Callable[[bool], Totals | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`totals` gives what the catalogue says, if asked with true what Globus has moved, too; None while it cannot be read."""
         from rich import progress
         from rich.table import Column
 
@@ -123,6 +192,7 @@ class ProgressObserver:
         self._asked_at = float("-inf")
         self._whole: Totals | None = None
         self._in_flight: dict[int, int] = {}
+        self._globus_moved = _GlobusMoved()
         self._arrived_files = 0
         self._arrived_bytes = 0
         self._given_up = 0
@@ -181,10 +251,11 @@ class ProgressObserver:
         self._bars.update(self._making, visible=True, completed=done, total=total, amount=amount)
 
     def _transfer_went_on(self, event: Event) -> None:
+        by_globus = self._globus_moved.heard(event)
         match event:
-            case events.AttemptBegan():
+            case events.AttemptBegan() if not by_globus:
                 self._in_flight[event.file_id] = event.start_bytes
-            case events.BytesMoved():
+            case events.BytesMoved() if not by_globus:
                 self._in_flight[event.file_id] = self._in_flight.get(event.file_id, 0) + event.count
             case events.AttemptFailed():
                 self._in_flight.pop(event.file_id, None)
@@ -195,7 +266,7 @@ class ProgressObserver:
             case events.FileGivenUp():
                 self._in_flight.pop(event.file_id, None)
                 self._given_up += 1
-            case _:
+            case _ if not by_globus:
                 return
         self._show_transfer()
 
@@ -204,13 +275,16 @@ class ProgressObserver:
         whole = self._whole
         here_bytes = self._arrived_bytes + (whole.here_bytes if whole else 0)
         files = self._arrived_files + (whole.here_files if whole else 0)
-        done = here_bytes + sum(self._in_flight.values())
+        by_globus = self._globus_moved.waiting
+        done = here_bytes + sum(self._in_flight.values()) + by_globus
         amount = (
             f"{files:,}" + (f" of {whole.wanted_files:,}" if whole else "") + f" files, {format_bytes(done)}"
         )
         if whole:
             done = min(done, whole.wanted_bytes)
             amount += f" of {format_bytes(whole.wanted_bytes)}"
+        if by_globus > 0:
+            amount += f" ({format_bytes(by_globus)} of it by Globus and not verified yet)"
         if self._given_up:
             amount += f", {self._given_up:,} given up"
         task = self._bars.tasks[self._transfer]
@@ -228,9 +302,11 @@ class ProgressObserver:
             return
         self._asked_at = now
         # The catalogue counts everything that has arrived so far, so our own count begins again from there.
-        latest = self._totals()
+        latest = self._totals(self._globus_moved.due)
         if latest is not None:
             self._whole, self._arrived_files, self._arrived_bytes = latest, 0, 0
+            if latest.globus_bytes is not None:
+                self._globus_moved.told(latest.globus_bytes)
 
 
 def all_of(observers: Sequence[Observer]) -> Observer:

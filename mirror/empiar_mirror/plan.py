@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.globus.routing import Need, Record
 from empiar_schema.states import Channel
 
 #: What one connection to EMPIAR was found to give, whatever their number, until this mirror has measured its own.
@@ -49,7 +50,7 @@ class EntryNeed:
     bytes: int
     files_here: int
     bytes_here: int
-    #: Bytes of files to move that stand in staging already.
+    #: Bytes of files to move that stand in staging already, those that Globus has delivered among them.
     bytes_partial: int
     #: Files to move whose size no listing has told; they are missing from `bytes`.
     files_of_unknown_size: int
@@ -59,6 +60,23 @@ class EntryNeed:
     families: tuple[ProbedFamily, ...] = ()
     #: What of the entry the view takes, in words; None where the whole entry was meant.
     selected: str | None = None
+    #: Of the files to move, those that the Globus service has, or that are planned for it.
+    files_with_globus: int = 0
+    bytes_with_globus: int = 0
+    #: Of the files to move, those that Globus has delivered; they wait to be verified.
+    files_delivered: int = 0
+    #: Files that Globus transferred to storage that is not visible here; a sync does not move them again.
+    files_unverified: int = 0
+    bytes_unverified: int = 0
+
+    @property
+    def unrouted(self) -> Need:
+        """What may still go by either way."""
+        return Need(
+            self.empiar_id,
+            self.files - self.files_with_globus - self.files_delivered,
+            max(0, self.bytes - self.bytes_partial - self.bytes_with_globus),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +126,55 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryRoute:
+    """By which channel what an entry lacks would go, and why."""
+
+    empiar_id: int
+    channel: Channel
+    reason: str
+    files: int
+    bytes: int
+    #: About so many Globus tasks; 0 by another channel, or where nothing is left.
+    tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GlobusShare:
+    """What would go by Globus, and what is with it already."""
+
+    files: int
+    bytes: int
+    #: About so many tasks for what is not with the service yet.
+    tasks: int
+    #: As measured of this mirror's own tasks; None before one has brought enough to tell.
+    throughput: Throughput | None
+    #: It goes to storage that is not visible here, and needs no room here.
+    elsewhere: bool = False
+
+    @property
+    def seconds(self) -> float | None:
+        """Time at the typical throughput of all tasks together; None where it was never measured."""
+        if not self.files:
+            return 0.0
+        if self.throughput is None:
+            return None
+        record = Record(self.throughput.typical_bytes_per_s)
+        return record.seconds(Need(0, self.files, self.bytes), Channel.GLOBUS)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The dry run's answer."""
 
     entries: tuple[EntryNeed, ...]
+    #: By which what does not go by Globus is fetched; globus only where nothing else is allowed.
     channel: Channel
-    throughput: Throughput
+    #: Of `channel`; None where that is Globus: then `globus` has it.
+    throughput: Throughput | None
     room: Room
+    #: One for each entry of which something is left to route; none where `transfer.channels` does not name globus.
+    routes: tuple[EntryRoute, ...] = ()
+    globus: GlobusShare | None = None
 
     @property
     def files(self) -> int:
@@ -127,19 +187,37 @@ class Plan:
         return sum(entry.bytes - entry.bytes_partial for entry in self.entries)
 
     @property
-    def seconds(self) -> float:
-        """Time at the typical throughput."""
-        return self.bytes / self.throughput.typical_bytes_per_s
+    def bytes_streamed(self) -> int:
+        """Bytes to move by `channel`, where that is not Globus."""
+        return self.bytes if self.globus is None else max(0, self.bytes - self.globus.bytes)
 
     @property
-    def slow_seconds(self) -> float:
-        """Time if it stays as slow as in the slowest tenth."""
-        return self.bytes / self.throughput.slow_bytes_per_s
+    def streamed_seconds(self) -> float:
+        """Time for `bytes_streamed` at the typical throughput."""
+        return 0.0 if self.throughput is None else self.bytes_streamed / self.throughput.typical_bytes_per_s
+
+    @property
+    def seconds(self) -> float | None:
+        """Time at the typical throughput; channels work side by side. None where some goes by Globus and that was never measured."""
+        by_globus = 0.0 if self.globus is None else self.globus.seconds
+        return None if by_globus is None else max(by_globus, self.streamed_seconds)
+
+    @property
+    def slow_seconds(self) -> float | None:
+        """Time if connections stay as slow as in the slowest tenth; None as for `seconds`."""
+        by_globus = 0.0 if self.globus is None else self.globus.seconds
+        slow = 0.0 if self.throughput is None else self.bytes_streamed / self.throughput.slow_bytes_per_s
+        return None if by_globus is None else max(by_globus, slow)
 
     @property
     def fits(self) -> bool:
         """Whether the disk can take it all; layouts are links and need no room of their own."""
-        return self.bytes <= self.room.allowed
+        return self.bytes_needed <= self.room.allowed
+
+    @property
+    def bytes_needed(self) -> int:
+        """Room that it takes here."""
+        return self.bytes_streamed if self.globus is not None and self.globus.elsewhere else self.bytes
 
 
 def room(*, total: int, free: int, high_watermark: float, quota: int | None, held: int) -> Room:

@@ -12,14 +12,18 @@ from empiar_mirror.plan import EntryNeed, Moved, ProbedFamily, Room, room
 from empiar_mirror.space import disk_use
 from empiar_schema.codes import state_list
 from empiar_schema.faults import StorageFault
+from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.settings import DiskSettings
-from empiar_schema.states import FAILED, HERE, Channel
+from empiar_schema.states import FAILED, HERE, Channel, CopyState
 
 #: So many latest attempts are looked at: days of work with large files, an hour with small ones.
 RECENT_ATTEMPTS = 5_000
 
 _HERE = state_list(sorted(HERE))
 _FAILED = state_list(sorted(FAILED))
+_UNVERIFIED = state_list((CopyState.UNVERIFIED,))
+_UNDER_WAY = ITEM_CODES[ItemState.UNDER_WAY]
+_DELIVERED = ITEM_CODES[ItemState.DELIVERED]
 
 
 def asked_for(connection: sqlite3.Connection) -> list[int]:
@@ -60,18 +64,35 @@ def entry_need(
                coalesce(sum(bytes) FILTER (WHERE here), 0),
                coalesce(sum(min(partial, bytes)) FILTER (WHERE to_move), 0),
                count(*) FILTER (WHERE to_move AND bytes IS NULL),
-               count(*) FILTER (WHERE failed)
+               count(*) FILTER (WHERE failed),
+               count(*) FILTER (WHERE to_move AND item = {_UNDER_WAY}),
+               coalesce(sum(bytes) FILTER (WHERE to_move AND item = {_UNDER_WAY}), 0),
+               count(*) FILTER (WHERE to_move AND item = {_DELIVERED}),
+               count(*) FILTER (WHERE unverified),
+               coalesce(sum(bytes) FILTER (WHERE unverified), 0)
         FROM (
-            SELECT f.bytes, coalesce(c.bytes_here, 0) AS partial,
+            SELECT f.bytes, g.state AS item,
+                   CASE g.state WHEN {_DELIVERED} THEN ifnull(f.bytes, 0) ELSE coalesce(c.bytes_here, 0) END AS partial,
                    coalesce(c.state IN ({_HERE}), 0) AS here,
                    coalesce(c.state IN ({_FAILED}), 0) AS failed,
-                   f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}), 1) AS to_move
+                   coalesce(c.state = {_UNVERIFIED}, 0) AS unverified,
+                   f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}, {_UNVERIFIED}), 1) AS to_move
             FROM files f LEFT JOIN copy c ON c.file_id = f.file_id
+            LEFT JOIN globus_item g ON g.file_id = f.file_id
             WHERE f.empiar_id = :entry AND (:only IS NULL OR f.file_id IN (SELECT value FROM json_each(:only)))
         )"""  # noqa: S608 - the states are our own numbers
     named = None if only is None else json.dumps(sorted(only))
     row = connection.execute(sql, {"entry": empiar_id, "only": named}).fetchone()
-    return replace(EntryNeed(empiar_id, *row), families=tuple(probed_families(connection, empiar_id)))
+    with_globus, bytes_with_globus, delivered, unverified, bytes_unverified = row[7:]
+    return replace(
+        EntryNeed(empiar_id, *row[:7]),
+        families=tuple(probed_families(connection, empiar_id)),
+        files_with_globus=with_globus,
+        bytes_with_globus=bytes_with_globus,
+        files_delivered=delivered,
+        files_unverified=unverified,
+        bytes_unverified=bytes_unverified,
+    )
 
 
 def probed_families(connection: sqlite3.Connection, empiar_id: int) -> list[ProbedFamily]:

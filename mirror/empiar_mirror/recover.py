@@ -10,7 +10,7 @@ from pathlib import Path
 from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.arrive import archive_path
 from empiar_mirror.reports import RecoveryReport
-from empiar_mirror.staging import part_path
+from empiar_mirror.staging import delivered_path, part_path
 from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.disk import storage_fault
@@ -34,6 +34,10 @@ def recover(
     try:
         for work in claimed:
             part = part_path(staging, work.remote.empiar_id, work.file_id)
+            if work.delivery is not None:
+                # What another channel had begun before may stand in its part file still.
+                delivered = delivered_path(staging, work.remote)
+                part = delivered if delivered.is_file() else part
             final = archive_path(archive, work.remote)
             if part.is_file() and final.is_file() and part.samefile(final):
                 # Verified and linked; only the record is missing, so the bytes are read once more for it.

@@ -11,6 +11,8 @@ from typing import Final
 
 from empiar_mirror.app import Mirror
 from empiar_mirror.rehearsal.faults import standard_faults
+from empiar_mirror.rehearsal.globus import CLIENT_SECRET, GlobusConfig
+from empiar_mirror.rehearsal.globus.faults import standard_globus_faults
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.configuration import DEFAULT_FILE
 from empiar_schema.faults import ConfigFault
@@ -20,7 +22,11 @@ MARK: Final = "# Written by `empiar-mirror rehearse`: its archive exists only wh
 #: Five requests a second are right for a public archive, and needless caution towards our own.
 _OWN_ARCHIVE: Final = "\n[crawl]\nrequests_per_s = 500\n"
 #: With faults the servers fall silent on purpose, and nobody wants to wait for that as long as for a real archive.
-_IMPATIENT: Final = '\n[transfer]\nstall_s = "2s"\nretry_wait_s = "0.1s"\n'
+_IMPATIENT: Final = 'stall_s = "2s"\nretry_wait_s = "0.1s"\n'
+#: Its entries are small: nothing would go by Globus.
+_ALL_BY_GLOBUS: Final = 'from_bytes = 0\nstall = "4s"\nbundle_files = 50\n'
+#: The stand-in of Globus is opened by this secret, which opens nothing else.
+ENVIRON: Final = {"EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET": CLIENT_SECRET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,15 @@ class Step:
     good: bool
 
 
-def served(*, faults: bool) -> Rehearsal:
-    """The archive that is served."""
-    return Rehearsal(faults=standard_faults() if faults else ())
+def served(folder: Path, *, faults: bool, globus: bool) -> Rehearsal:
+    """The archive that is served; with `globus`, by a stand-in of that service too, whose collection of ours is `folder`."""
+    config = None
+    if globus:
+        config = GlobusConfig(folder=folder, faults=standard_globus_faults() if faults else ())
+    return Rehearsal(faults=standard_faults() if faults else (), globus=config)
 
 
-def configure(folder: Path, archive: Rehearsal, *, faults: bool) -> Path:
+def configure(folder: Path, archive: Rehearsal, *, faults: bool, globus: bool) -> Path:
     """`folder` holds a configuration for a mirror of `archive`; returns the file.
 
     Raises:
@@ -48,7 +57,15 @@ def configure(folder: Path, archive: Rehearsal, *, faults: bool) -> Path:
     if folder.exists() and any(folder.iterdir()) and not _is_ours(file):
         raise ConfigFault(f"{folder} holds other files", hint="name a new folder, or an earlier rehearsal's")
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{MARK}\n{archive.settings_toml('empiar')}{_OWN_ARCHIVE}{_IMPATIENT if faults else ''}")
+    # The `[globus]` table is the last that the archive writes. Only an absolute root says where it is in the collection.
+    text = (
+        archive.settings_toml(folder / "empiar") + _ALL_BY_GLOBUS
+        if globus
+        else archive.settings_toml("empiar")
+    )
+    channels = 'channels = ["globus", "https", "ftp"]\n' if globus else ""
+    transfer = f"\n[transfer]\n{channels}{_IMPATIENT if faults else ''}"
+    file.write_text(f"{MARK}\n{text}{_OWN_ARCHIVE}{transfer}")
     return file
 
 

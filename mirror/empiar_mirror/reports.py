@@ -94,6 +94,9 @@ class TransferReport:
     failed: tuple[FailedFile, ...]
     #: Arranged files by view.
     arranged: dict[str, int] = field(default_factory=dict)
+    #: Files and bytes that Globus transferred to storage that is not visible here, now or earlier, and that are not verified.
+    unverified: int = 0
+    unverified_bytes: int = 0
     #: What was made of the files that are here; nothing where no maker is configured.
     making: MakeReport = field(default_factory=MakeReport)
     #: Stopped by a signal; what was begun is kept.

@@ -66,6 +66,10 @@ class Space:
             self._reserved[file_id] = size
         return refusal
 
+    def reserve_known(self, file_id: int, size: int) -> None:
+        """`size` bytes are reserved, whether or not they fit: somebody else is writing them already. Once is enough."""
+        self._reserved.setdefault(file_id, size)
+
     def wrote(self, file_id: int, count: int) -> None:
         """`count` bytes of the reservation are on the disk."""
         if file_id in self._reserved:

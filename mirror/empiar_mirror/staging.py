@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import xxhash
 from empiar_mirror.stretches import BLOCK_BYTES, Stretch
 from empiar_schema.disk import storage_fault
 from empiar_schema.faults import ChangedUpstream, IntegrityFault
+from empiar_schema.paths import RemotePath
 from empiar_schema.transfer_store import Block
 
 #: How much before the kept bytes' end is fetched again and compared when a partial is continued.
@@ -25,6 +27,25 @@ _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 def part_path(staging: Path, empiar_id: int, file_id: int) -> Path:
     """``staging/10017/123.part``: no suffix that a picker's or importer's glob would take."""
     return staging / str(empiar_id) / f"{file_id}.part"
+
+
+def delivery_folder(staging: Path) -> Path:
+    """Where Globus writes: ``staging/globus/<id>/<path as on EMPIAR>``."""
+    return staging / "globus"
+
+
+def delivered_path(staging: Path, remote: RemotePath) -> Path:
+    """Where Globus delivers this file."""
+    return delivery_folder(staging) / str(remote.empiar_id) / os.fsdecode(remote.raw)
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a regular file stands there that belongs to this user, who may set its time and link it."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 class PartFile:
@@ -102,6 +123,11 @@ class PartFile:
     def fileno(self) -> int:
         """The open descriptor, for looking at the bytes."""
         return self._fd
+
+    def is_file(self, device: int, inode: int) -> bool:
+        """Whether the open file is this one."""
+        status = os.fstat(self._fd)
+        return (status.st_dev, status.st_ino) == (device, inode)
 
     def finish(self, size: int) -> bytes:
         """The sha256 of the whole part file, which has exactly `size` bytes.

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.globus.task_status import GlobusTask, failed_lately, open_tasks, shares_of
 from empiar_mirror.job_status import MakerStatus, StuckJob, makers_of, stuck_jobs
 from empiar_mirror.plan import Moved
 from empiar_mirror.plan_facts import recent_attempts
+from empiar_schema.codes import state_list
+from empiar_schema.settings import GlobusSettings
+from empiar_schema.states import FAILED, Channel
 from empiar_schema.transfer_store import next_not_before
 
 #: The rate is that of the attempts which ended within this time.
@@ -18,6 +22,7 @@ RATE_WINDOW_S: Final = 900
 SILENT_S: Final = 1800
 #: So many stuck files are named; the rest is counted.
 NAMED_STUCK: Final = 20
+_FAILED: Final = state_list(sorted(FAILED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class EntryStatus:
     here_bytes: int
     failed_files: int
     failed_bytes: int
+    #: Transferred by Globus to storage that is not visible here, and not verified.
+    unverified_files: int = 0
+    unverified_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +74,34 @@ class Status:
     #: How far derived files are, by entry and maker.
     makers: tuple[MakerStatus, ...] = ()
     stuck_jobs: tuple[StuckJob, ...] = ()
+    #: Globus tasks that have not ended, and the latest that failed within a day.
+    globus: tuple[GlobusTask, ...] = ()
+    globus_failed: tuple[GlobusTask, ...] = ()
+    #: Of the files still to come, those that the Globus service has or that are planned for it.
+    files_with_globus: int = 0
 
     @property
     def files_left(self) -> int:
         """Files still to come by themselves."""
-        return sum(e.wanted_files - e.here_files - e.failed_files for e in self.entries)
+        return sum(e.wanted_files - e.here_files - e.failed_files - e.unverified_files for e in self.entries)
 
     @property
     def bytes_left(self) -> int:
         """Bytes still to come by themselves."""
-        return sum(max(0, e.wanted_bytes - e.here_bytes - e.failed_bytes) for e in self.entries)
+        return sum(
+            max(0, e.wanted_bytes - e.here_bytes - e.failed_bytes - e.unverified_bytes) for e in self.entries
+        )
+
+    @property
+    def files_unverified(self) -> int:
+        """Files that Globus brought to storage that is not visible here."""
+        return sum(e.unverified_files for e in self.entries)
+
+    @property
+    def moved_at(self) -> int | None:
+        """When bytes last came, by any channel; None before any did."""
+        told = (self.last_bytes_at, *(task.progressed_at for task in self.globus))
+        return max((when for when in told if when is not None), default=None)
 
     @property
     def seconds_left(self) -> float | None:
@@ -86,7 +112,12 @@ class Status:
 
 
 def read_status(
-    connection: sqlite3.Connection, ids: Sequence[int] | None, *, now: float, worker: str | None
+    connection: sqlite3.Connection,
+    ids: Sequence[int] | None,
+    *,
+    now: float,
+    worker: str | None,
+    globus: GlobusSettings,
 ) -> Status:
     """The status of these entries, or of all that were asked for."""
     entries = _entries(connection, ids)
@@ -94,24 +125,28 @@ def read_status(
     latest = recent_attempts(connection)
     # Every file of a complete entry is here, so only the others can hold something stuck.
     open_ids = [e.empiar_id for e in entries if e.here_files < e.wanted_files]
+    shares = shares_of(connection, ids)
     return Status(
         entries=entries,
         stuck=_stuck(connection, open_ids),
         failed_files=sum(entry.failed_files for entry in entries),
-        bytes_per_s=_rate([attempt for attempt in latest if attempt.ended_at >= now - RATE_WINDOW_S]),
+        bytes_per_s=_rate(_moved_lately(connection, now)),
         last_bytes_at=int(latest[0].ended_at) if latest else None,
         next_try_at=next_not_before(connection, empiar_ids=open_ids) if open_ids else None,
         worker=worker,
         makers=makers,
         stuck_jobs=stuck_jobs(connection, makers),
+        globus=open_tasks(connection, ids, web_url=globus.web_url),
+        globus_failed=failed_lately(connection, ids, web_url=globus.web_url, now=now),
+        files_with_globus=sum(files for files, _ in shares.values()),
     )
 
 
-def ailments(status: Status, *, now: float, disk_refusal: str | None) -> list[str]:
+def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: float) -> list[str]:
     """Why the mirror is not healthy, one sentence each; empty means healthy.
 
     Health is told by bytes, not by a process being there: a process that moves nothing for half an hour
-    although it could is ill.
+    although it could is ill. What Globus is to bring has more patience, `stall_s` (`globus.stall`), as the channel itself.
     """
     found = []
     damaged = sum(1 for file in status.stuck if file.state == "damaged")
@@ -126,17 +161,51 @@ def ailments(status: Status, *, now: float, disk_refusal: str | None) -> list[st
         if disk_refusal is not None:
             found.append(f"the disk takes nothing more: {disk_refusal}")
         due = status.next_try_at is None or status.next_try_at <= now
-        silent = status.last_bytes_at is None or now - status.last_bytes_at > SILENT_S
+        tasks = _ailing_tasks(status, now=now, stall_s=stall_s)
+        patience_s = _patience_s(status, stall_s=stall_s)
+        silent = patience_s is not None and (status.moved_at is None or now - status.moved_at > patience_s)
         if status.worker is None:
             are = "file is" if status.files_left == 1 else "files are"
             found.append(f"{status.files_left:,} {are} wanted, and no process is at work")
-        elif due and silent and disk_refusal is None:
-            found.append(f"{status.worker} is running, but no byte has come for {SILENT_S // 60} minutes")
+        elif tasks:
+            found += tasks
+        elif due and silent and patience_s is not None and disk_refusal is None:
+            minutes = round(patience_s / 60)
+            found.append(f"{status.worker} is running, but no byte has come for {minutes} minutes")
     return found
 
 
+def _ailing_tasks(status: Status, *, now: float, stall_s: float) -> list[str]:
+    """A sentence for each task that is paused, or has brought nothing for too long; those being cancelled are seen to."""
+    return [
+        f"the Globus task '{task.label}' is {task.standing(now)}: see {task.link}"
+        for task in status.globus
+        if task.cancelled_because is None and (task.paused or task.idle_s(now) >= stall_s)
+    ]
+
+
+def _patience_s(status: Status, *, stall_s: float) -> float | None:
+    """How long no byte may come before something hangs; None where nothing need come: a task waits in the account's queue."""
+    if any(task.queued for task in status.globus):
+        return None
+    only_globus = status.files_left <= status.files_with_globus
+    running = any(task.is_waited_for for task in status.globus)
+    return max(SILENT_S, stall_s) if only_globus and running else SILENT_S
+
+
+def _moved_lately(connection: sqlite3.Connection, now: float) -> list[Moved]:
+    """Attempts that ended within the window of the rate. What Globus delivered then counts as moved in it, whenever its task began."""
+    since = now - RATE_WINDOW_S
+    lately: list[Moved] = []
+    for channel in Channel:
+        for attempt in recent_attempts(connection, since=since, channel=channel):
+            began = max(since, attempt.started_at) if channel is Channel.GLOBUS else attempt.started_at
+            lately.append(Moved(began, attempt.ended_at, attempt.bytes))
+    return lately
+
+
 def _entries(connection: sqlite3.Connection, ids: Sequence[int] | None) -> tuple[EntryStatus, ...]:
-    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes"
+    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes, p.unverified_files, p.unverified_bytes"
     source = f"SELECT {columns} FROM entry_progress p LEFT JOIN entries e ON e.empiar_id = p.empiar_id"  # noqa: S608
     if ids is None:
         rows = connection.execute(f"{source} WHERE p.wanted_files > 0 ORDER BY p.empiar_id").fetchall()
@@ -149,8 +218,8 @@ def _entries(connection: sqlite3.Connection, ids: Sequence[int] | None) -> tuple
 def _stuck(connection: sqlite3.Connection, open_ids: Sequence[int]) -> tuple[StuckFile, ...]:
     """Failed copies first, then those that wait after a failure."""
     stuck: list[StuckFile] = []
-    # The conditions are those of the partial indexes copy_failed and copy_waiting.
-    for condition in ("state >= 5", "state <= 1 AND error IS NOT NULL"):
+    # The conditions are those of the partial indexes copy_notable and copy_waiting.
+    for condition in (f"state >= 4 AND state IN ({_FAILED})", "state <= 1 AND error IS NOT NULL"):
         for empiar_id in open_ids:
             room = NAMED_STUCK - len(stuck)
             if room <= 0:

@@ -9,6 +9,9 @@ from empiar_mirror.reports import FailedFile
 from empiar_schema import crawl_store
 from empiar_schema.states import CopyState
 
+#: States that are no failure: what is here, and what Globus brought to storage that is not visible here.
+_NO_FAILURE = "'arrived', 'withdrawn', 'unverified'"
+
 
 def stale_entries(conn: sqlite3.Connection, *, ids: Sequence[int], now: int, interval_s: float) -> list[int]:
     """Those of `ids` that the catalogue does not know, or knows too little or too old things of."""
@@ -33,7 +36,7 @@ def failed_files(
     failed = []
     for empiar_id in ids:
         rows = conn.execute(
-            "SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ('arrived', 'withdrawn') "
+            f"SELECT path, state, error, file_id FROM copies WHERE empiar_id = ? AND state NOT IN ({_NO_FAILURE}) "  # noqa: S608 - our own words
             "AND (SELECT gone_at FROM files WHERE files.file_id = copies.file_id) IS NULL ORDER BY path",
             (empiar_id,),
         )
@@ -43,3 +46,10 @@ def failed_files(
             if only is None or file_id in only
         ]
     return failed
+
+
+def files_unverified(conn: sqlite3.Connection, *, ids: Sequence[int]) -> tuple[int, int]:
+    """Files and bytes of these entries that Globus transferred to storage not visible here, and that nobody has verified."""
+    query = "SELECT unverified_files, unverified_bytes FROM entry_progress WHERE empiar_id = ?"
+    found = [row for i in dict.fromkeys(ids) if (row := conn.execute(query, (i,)).fetchone()) is not None]
+    return sum(row[0] for row in found), sum(row[1] for row in found)

@@ -8,9 +8,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.globus import reasons as by_globus
 from empiar_mirror.job_status import makers_of, why_derived, why_made
 from empiar_schema.codes import STATE_CODES, words_of
+from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.paths import accession, text_from_bytes
+from empiar_schema.settings import Settings
 from empiar_schema.sizes import format_bytes
 from empiar_schema.states import CLAIMABLE, FAILED, HERE, MEANING, CopyState
 from empiar_schema.times import iso
@@ -20,6 +23,16 @@ _NAMES_COMPARED: Final = 20_000
 #: Different errors named for one state of an entry.
 _ERRORS_NAMED: Final = 3
 _STATE: Final = words_of("c.state", STATE_CODES)
+#: Where a copy that is not here is by the ledger of Globus; null where that has nothing to do with it.
+_ITEM: Final = (
+    f"CASE WHEN c.state <= 2 THEN (SELECT {words_of('g.state', ITEM_CODES)} FROM globus_item g"  # noqa: S608 - our own numbers
+    f" WHERE g.file_id = f.file_id AND g.state <> {ITEM_CODES[ItemState.FREED]}) END"
+)
+#: What those files do, instead of what the state says of all others.
+_ITEM_MEANING: Final = {
+    ItemState.UNDER_WAY: "with Globus, or planned for it",
+    ItemState.DELIVERED: "brought by Globus, and waiting to be verified",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +41,22 @@ class Reason:
 
     empiar_id: int
     path: str | None
-    #: A state of a copy or of a job, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``.
+    #: A state of a copy or of a job, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``,
+    #: ``globus`` (what is with a task), ``route`` (by which channel the rest goes).
     state: str
     sentence: str
     error: str | None = None
     next_try: str | None = None
 
 
-def why_entry(connection: sqlite3.Connection, empiar_id: int, *, worker: str | None) -> list[Reason]:
+def why_entry(
+    connection: sqlite3.Connection,
+    empiar_id: int,
+    *,
+    worker: str | None,
+    settings: Settings,
+    now: float,
+) -> list[Reason]:
     """The entry as a whole, then one sentence for each state that keeps files away."""
     name = accession(empiar_id)
     entry = connection.execute("SELECT * FROM entries WHERE empiar_id = ?", (empiar_id,)).fetchone()
@@ -82,11 +103,23 @@ def why_entry(connection: sqlite3.Connection, empiar_id: int, *, worker: str | N
         f"{format_bytes(progress['here_bytes'])} of {format_bytes(progress['wanted_bytes'])}"
     )
     reasons.append(Reason(empiar_id, None, "progress", sentence))
-    return [*reasons, *_states_of(connection, empiar_id, "", worker), *_making(connection, empiar_id)]
+    told = by_globus.of_entry(connection, empiar_id, settings, worker=worker, now=now)
+    return [
+        *reasons,
+        *_states_of(connection, empiar_id, "", worker),
+        *(Reason(empiar_id, None, state, sentence) for state, sentence in told),
+        *_making(connection, empiar_id),
+    ]
 
 
 def why_path(
-    connection: sqlite3.Connection, empiar_id: int, path: str, *, worker: str | None
+    connection: sqlite3.Connection,
+    empiar_id: int,
+    path: str,
+    *,
+    worker: str | None,
+    settings: Settings,
+    now: float,
 ) -> list[Reason]:
     """The file, or the folder, at `path` of the entry; or the names that may have been meant."""
     texts = list(dict.fromkeys([path.strip("/"), text_from_bytes(os.fsencode(path)).strip("/")]))
@@ -95,7 +128,7 @@ def why_path(
         if found is not None:
             jobs = why_made(connection, empiar_id, found["file_id"])
             return [
-                _why_file(connection, found, worker),
+                _why_file(connection, found, worker, settings, now),
                 *(Reason(empiar_id, found["path"], state, sentence) for state, sentence in jobs),
             ]
         derived = why_derived(
@@ -103,7 +136,7 @@ def why_path(
         )
         if derived is not None:
             return [Reason(empiar_id, text, *derived)]
-    entry = why_entry(connection, empiar_id, worker=worker)
+    entry = why_entry(connection, empiar_id, worker=worker, settings=settings, now=now)
     if entry[0].state in ("unknown", "unlisted"):
         return entry
     for text in texts:
@@ -144,7 +177,9 @@ def _file_row(connection: sqlite3.Connection, empiar_id: int, path: str) -> sqli
     return row
 
 
-def _why_file(connection: sqlite3.Connection, file: sqlite3.Row, worker: str | None) -> Reason:
+def _why_file(
+    connection: sqlite3.Connection, file: sqlite3.Row, worker: str | None, settings: Settings, now: float
+) -> Reason:
     empiar_id, path = file["empiar_id"], file["path"]
     copy = connection.execute("SELECT * FROM copies WHERE file_id = ?", (file["file_id"],)).fetchone()
     if copy is None:
@@ -156,15 +191,25 @@ def _why_file(connection: sqlite3.Connection, file: sqlite3.Row, worker: str | N
         )
         return Reason(empiar_id, path, "unwanted", sentence)
     state = CopyState(copy["state"])
+    with_globus = by_globus.of_file(connection, copy, settings, worker=worker, now=now)
+    if with_globus is not None:
+        return Reason(empiar_id, path, state, with_globus, copy["error"])
     meaning = MEANING[state] if state in HERE else f"{state}: {MEANING[state]}"
-    sentence = f"it is {meaning}{_detail(copy, state, worker)}"
+    returned = None if state in HERE else by_globus.given_back(connection, file["file_id"])
+    sentence = f"it is {meaning}{_detail(copy, state, worker, returned)}"
     waits = state in (CopyState.WANTED, CopyState.PARTIAL)
     return Reason(empiar_id, path, state, sentence, copy["error"], copy["not_before"] if waits else None)
 
 
-def _detail(row: sqlite3.Row, state: CopyState, worker: str | None) -> str:
-    """What the state's own sentence leaves open."""
+def _detail(row: sqlite3.Row, state: CopyState, worker: str | None, returned: tuple[str, bool] | None) -> str:
+    """What the state's own sentence leaves open; `returned` says why Globus gave the file back, and whether it may get it again."""
     error = f"; the last error was: {row['error']}" if row["error"] else ""
+    if returned is not None:
+        reason, once_more = returned
+        error = error if row["error"] != reason else ""
+        error += f"; Globus gave it back: {reason}" + (
+            "" if once_more else ", and gets it no more before the next sync"
+        )
     if state in (CopyState.ARRIVED, CopyState.WITHDRAWN):
         return f", since {row['arrived_at']}, at {row['local_path']}"
     if state is CopyState.CLAIMED:
@@ -196,10 +241,10 @@ def _states_of(
     # A range instead of LIKE: names hold % and _, and "0" follows "/".
     below = "(f.directory = :d OR f.directory >= :d || '/' AND f.directory < :d || '0')" if directory else "1"
     sql = (
-        f"SELECT ifnull({_STATE}, iif(f.gone_at IS NULL, 'unwanted', 'gone')) AS state, count(*) AS files,"  # noqa: S608
+        f"SELECT ifnull({_STATE}, iif(f.gone_at IS NULL, 'unwanted', 'gone')) AS state, {_ITEM} AS item, count(*) AS files,"  # noqa: S608
         " ifnull(sum(f.bytes), 0) AS bytes, min(nullif(c.not_before, 0)) AS next_try"
         f" FROM files f LEFT JOIN copy c ON c.file_id = f.file_id WHERE f.empiar_id = :e AND {below}"
-        " GROUP BY 1 ORDER BY 2 DESC"
+        " GROUP BY 1, 2 ORDER BY 3 DESC"
     )
     rows = connection.execute(sql, {"e": empiar_id, "d": directory}).fetchall()
     return [_why_state(connection, empiar_id, directory, below, row, worker) for row in rows]
@@ -220,8 +265,9 @@ def _why_state(
     }
     are = "file" if row["files"] == 1 else "files"
     is_state = f"{'is' if row['files'] == 1 else 'are'} {state}"
-    sentence = f"{row['files']:,} {are} ({format_bytes(row['bytes'])}) {is_state}: {extra.get(state) or MEANING[state]}"
-    errors = _errors_of(connection, empiar_id, directory, below, state)
+    meaning = _ITEM_MEANING[row["item"]] if row["item"] else extra.get(state) or MEANING[state]
+    sentence = f"{row['files']:,} {are} ({format_bytes(row['bytes'])}) {is_state}: {meaning}"
+    errors = _errors_of(connection, empiar_id, directory, below, row)
     sentence += f"; last errors: {errors}" if errors else ""
     if state in FAILED:
         sentence += f"; `empiar-mirror repair {empiar_id}` tries again"
@@ -230,13 +276,16 @@ def _why_state(
     return Reason(empiar_id, directory or None, state, sentence, errors or None, iso(row["next_try"]))
 
 
-def _errors_of(connection: sqlite3.Connection, empiar_id: int, directory: str, below: str, state: str) -> str:
+def _errors_of(
+    connection: sqlite3.Connection, empiar_id: int, directory: str, below: str, group: sqlite3.Row
+) -> str:
     sql = (
         "SELECT c.error, count(*) FROM files f JOIN copy c ON c.file_id = f.file_id"  # noqa: S608
-        f" WHERE f.empiar_id = :e AND {below} AND {_STATE} = :s AND c.error IS NOT NULL"
+        f" WHERE f.empiar_id = :e AND {below} AND {_STATE} = :s AND {_ITEM} IS :i AND c.error IS NOT NULL"
         " GROUP BY 1 ORDER BY 2 DESC LIMIT :n"
     )
-    rows = connection.execute(sql, {"e": empiar_id, "s": state, "d": directory, "n": _ERRORS_NAMED})
+    named = {"e": empiar_id, "s": group["state"], "i": group["item"], "d": directory, "n": _ERRORS_NAMED}
+    rows = connection.execute(sql, named)
     return "; ".join(f"{error} ({count:,} times)" if count > 1 else error for error, count in rows)
 
 

@@ -62,6 +62,7 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
         ),
     )  # fmt: skip
     conn.execute("DELETE FROM part_block WHERE file_id = ?", (file_id,))
+    conn.execute("DELETE FROM globus_item WHERE file_id = ?", (file_id,))
     if arrival.image is not None:
         record_image(conn, file_id, arrival.image)
     if is_gone(conn, file_id):

@@ -16,7 +16,7 @@ from empiar_schema.role_reasons import RoleReason
 from empiar_schema.states import CopyState, Role
 
 _S = CopyState
-#: In an order that makes partial indexes simple: claimable <= 1, unfinished <= 2, failed >= 5.
+#: In an order that makes partial indexes simple: claimable <= 1, unfinished <= 2, needing somebody >= 5.
 STATE_CODES: Final[Mapping[CopyState, int]] = MappingProxyType(
     {
         _S.WANTED: 0,
@@ -27,6 +27,7 @@ STATE_CODES: Final[Mapping[CopyState, int]] = MappingProxyType(
         _S.PARKED: 5,
         _S.QUARANTINED: 6,
         _S.DAMAGED: 7,
+        _S.UNVERIFIED: 8,
     }
 )
 STATES: Final[Mapping[int, CopyState]] = MappingProxyType({n: s for s, n in STATE_CODES.items()})

@@ -1,5 +1,8 @@
 """What is known of our copy of one file, and the one way by which it goes from state to state."""
 
+# ruff: noqa: S608
+# SQL is put together from this module's own constants; values are always bound.
+
 from __future__ import annotations
 
 import sqlite3
@@ -10,6 +13,7 @@ from typing import Final
 from empiar_schema.codes import STATE_CODES, STATES
 from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
+from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel, CopyState, may_follow
@@ -25,6 +29,14 @@ class Block:
     start: int
     length: int
     xxh3: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A file that the Globus service has brought into staging, and that waits to be verified: when it was asked for, when it was there."""
+
+    submitted_at: int
+    delivered_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class Work:
     validators: Validators | None
     #: Bytes of proven blocks in the part file (`part_blocks`).
     bytes_kept: int
+    #: Set where all its bytes stand in staging by the word of Globus.
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +154,10 @@ def forget_partial(conn: sqlite3.Connection, file_id: int) -> None:
 
 _WORK: Final = (
     "SELECT d.empiar_id, d.path, f.name, f.bytes, f.bytes_exact, f.modified_at, c.fruitless,"
-    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here"
+    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, b.submitted_at, g.delivered_at"
     " FROM copy c JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id"
+    f" LEFT JOIN globus_item g ON g.file_id = c.file_id AND g.state = {ITEM_CODES[ItemState.DELIVERED]}"
+    " LEFT JOIN globus_bundle b ON b.bundle_id = g.bundle_id"
     " WHERE c.file_id = ?"
 )
 
@@ -154,7 +170,7 @@ def work_of(conn: sqlite3.Connection, file_ids: Iterable[int]) -> list[Work]:
 def _work(conn: sqlite3.Connection, file_id: int) -> Work:
     (
         empiar_id, directory, name, size, exact, modified_at, fruitless, attempts, channel,
-        v_size, v_modified_at, v_etag, bytes_here,
+        v_size, v_modified_at, v_etag, bytes_here, submitted_at, delivered_at,
     ) = conn.execute(_WORK, (file_id,)).fetchone()  # fmt: skip
     known = Validators(v_size, v_modified_at, v_etag)
     return Work(
@@ -168,6 +184,7 @@ def _work(conn: sqlite3.Connection, file_id: int) -> Work:
         last_channel=None if channel is None else Channel(channel),
         validators=None if known == Validators() else known,
         bytes_kept=bytes_here,
+        delivery=None if delivered_at is None else Delivery(submitted_at or delivered_at, delivered_at),
     )
 
 

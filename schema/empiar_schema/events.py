@@ -179,6 +179,52 @@ class JobStepTaken(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GlobusTaskSubmitted(Event):
+    """The Globus service has taken a task on."""
+
+    name = "globus.submitted"
+    task_id: str
+    label: str
+    files: int
+    bytes: int
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class GlobusTaskProgressed(Event):
+    """A Globus task has brought more, or stands otherwise than before."""
+
+    name = "globus.progressed"
+    task_id: str
+    status: str
+    nice_status: str | None
+    bytes_transferred: int
+    files_transferred: int
+    faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlobusTaskEnded(Event):
+    """A Globus task has ended, and what became of each of its files is recorded; a warning where it has a `reason`."""
+
+    name = "globus.ended"
+    task_id: str
+    status: str
+    delivered: int
+    freed: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GlobusOut(Event):
+    """The Globus channel cannot be used for now; what it had goes by another one."""
+
+    name = "globus.out"
+    reason: str
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Paused(Event):
     """Work rests: a full disk, a host that is down. `until` says what it waits for."""
 

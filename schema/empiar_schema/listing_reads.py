@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from empiar_schema.codes import ROLE_CODES, ROLES, state_list
+from empiar_schema.paths import RemotePath
 from empiar_schema.states import HERE, Role
 
 _HERE: Final = state_list(sorted(HERE))
+#: The number of no folder.
+_NO_FOLDER: Final = -1
 
 
 class ListedRow(NamedTuple):
@@ -62,3 +66,29 @@ def listed_files(
     for directory_id, directory in folders:
         for file_id, name, role, sha256, size, here in conn.execute(query, (directory_id, with_gone)):
             yield ListedRow(file_id, directory, name, ROLES[role], sha256 if here else None, size, bool(here))
+
+
+def file_id_of(conn: sqlite3.Connection, remote: RemotePath) -> int | None:
+    """The number of this file; None if no listing ever named it."""
+    return next(file_ids_of(conn, (remote,)), None)
+
+
+def file_ids_of(conn: sqlite3.Connection, remotes: Iterable[RemotePath]) -> Iterator[int]:
+    """The numbers of these files, in their order, without those that no listing ever named."""
+    folders: dict[tuple[int, str], int] = {}
+    for remote in remotes:
+        folder = (remote.empiar_id, remote.directory)
+        if folder not in folders:
+            query = "SELECT directory_id FROM directory WHERE empiar_id = ? AND path = ?"
+            folders[folder] = (conn.execute(query, folder).fetchone() or (_NO_FOLDER,))[0]
+        row = conn.execute(
+            "SELECT file_id FROM file WHERE directory_id = ? AND name_hash = ? AND name = ?",
+            (folders[folder], name_hash(remote.name), remote.name),
+        ).fetchone()
+        if row is not None:
+            yield row[0]
+
+
+def name_hash(name: str) -> int:
+    """What the index of files holds in place of their names: 24 bits, centred on 0, where SQLite needs fewest bytes."""
+    return (crc32(name.encode()) & 0xFFFFFF) - 0x800000

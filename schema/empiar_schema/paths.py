@@ -92,6 +92,16 @@ class RemotePath:
         parts = [checked_name(bytes_from_text(part)) for part in path.split("/")]
         return cls(empiar_id, "/".join(parts[:-1]), parts[-1])
 
+    @classmethod
+    def from_bytes(cls, empiar_id: int, path: bytes) -> RemotePath:
+        """The path whose bytes are these.
+
+        Raises:
+            HostileName: as in `parse`.
+        """
+        parts = [checked_name(part) for part in path.split(b"/")]
+        return cls(empiar_id, "/".join(parts[:-1]), parts[-1])
+
     @property
     def path(self) -> str:
         """The stored text below the entry: ``data/micrographs/a.mrc``."""

@@ -17,6 +17,8 @@ class CopyState(StrEnum):
     QUARANTINED = "quarantined"
     DAMAGED = "damaged"
     WITHDRAWN = "withdrawn"
+    #: An addition to the contract's eight: only where Globus writes to storage that is not visible here.
+    UNVERIFIED = "unverified"
 
 
 #: Sentences for people, one a state.
@@ -28,6 +30,7 @@ MEANING: Final[dict[CopyState, str]] = {
     CopyState.PARKED: "given up until somebody asks again: a permanent failure, or all retries used",
     CopyState.QUARANTINED: "fetched, but proven wrong; the bytes and the reason are kept aside",
     CopyState.DAMAGED: "was here, but a later verify found it changed or missing",
+    CopyState.UNVERIFIED: "transferred by Globus to storage that is not visible here, and not verified: `verify` does that where it is",
     CopyState.WITHDRAWN: "here, though EMPIAR no longer lists it; our copy stays",
 }
 
@@ -35,13 +38,14 @@ _S = CopyState
 #: From each state, the states that may follow. Anything else is a defect of the program, not of the data.
 TRANSITIONS: Final[dict[CopyState, frozenset[CopyState]]] = {
     _S.WANTED: frozenset({_S.CLAIMED, _S.PARKED, _S.ARRIVED}),
-    _S.CLAIMED: frozenset({_S.PARTIAL, _S.WANTED, _S.ARRIVED, _S.PARKED, _S.QUARANTINED}),
+    _S.CLAIMED: frozenset({_S.PARTIAL, _S.WANTED, _S.ARRIVED, _S.PARKED, _S.QUARANTINED, _S.UNVERIFIED}),
     _S.PARTIAL: frozenset({_S.CLAIMED, _S.WANTED, _S.PARKED, _S.ARRIVED}),
     _S.ARRIVED: frozenset({_S.DAMAGED, _S.WITHDRAWN}),
     _S.PARKED: frozenset({_S.WANTED}),
     _S.QUARANTINED: frozenset({_S.WANTED}),
     _S.DAMAGED: frozenset({_S.WANTED, _S.ARRIVED}),
     _S.WITHDRAWN: frozenset({_S.ARRIVED, _S.DAMAGED}),
+    _S.UNVERIFIED: frozenset({_S.WANTED}),
 }
 
 #: States in which verified bytes stand at the final path.
@@ -60,6 +64,8 @@ class EntryState(StrEnum):
     TRANSFERRING = "transferring"
     COMPLETE = "complete"
     INCOMPLETE = "incomplete"
+    #: All that was asked for is here, or was transferred by Globus and waits for `verify` where its storage is.
+    UNVERIFIED = "unverified"
 
 
 def may_follow(before: CopyState, after: CopyState) -> bool:

@@ -38,6 +38,7 @@ from empiar_schema.copies import (
 )
 from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
+from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.states import FAILED, Channel, CopyState
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "release",
     "retry_failed",
     "unfinished",
+    "waiting_entries",
     "want_entry",
     "want_files",
 ]
@@ -205,16 +207,25 @@ def claim(
     limit_bytes: int,
     empiar_ids: Sequence[int] | None = None,
     least_priority: int = ANY_PRIORITY,
+    delivered_only: bool = False,
 ) -> list[Work]:
     """Up to so many files and bytes (at least one file) go from wanted or partial to claimed, by priority, then entry, then path order, those whose `not_before` has passed.
 
     Bytes already kept do not count. Copies below `least_priority` wait. Path order is that of the entry's first listing; files listed later follow.
+    With `delivered_only`, only what Globus has brought into staging.
     """
     chosen: list[int] = []
     room = limit_bytes
-    claimable = _claimable(conn, empiar_ids, now=now, limit=limit_files, least_priority=least_priority)
+    claimable = _claimable(
+        conn,
+        empiar_ids,
+        now=now,
+        limit=limit_files,
+        least_priority=least_priority,
+        delivered_only=delivered_only,
+    )
     for file_id, missing_bytes in claimable:
-        if chosen and missing_bytes > room:
+        if chosen and missing_bytes > room and not delivered_only:
             break
         chosen.append(file_id)
         room -= missing_bytes
@@ -231,11 +242,14 @@ def _claimable(
     now: int,
     limit: int,
     least_priority: int,
+    delivered_only: bool,
 ) -> Iterator[tuple[int, int]]:
     """File and missing bytes of what may be claimed, in order."""
+    # In the order of the index also then: where only Globus may bring files, nearly all that waits has been delivered.
+    delivered = _IS_DELIVERED if delivered_only else ""
     query = (
         "SELECT file_id, max(ifnull(bytes, 0) - bytes_here, 0) FROM copy INDEXED BY copy_claimable"
-        " WHERE state <= 1 AND not_before <= ? {} LIMIT ?"
+        f" WHERE state <= 1 AND not_before <= ? {delivered} {{}} LIMIT ?"
     )
     if empiar_ids is None:
         order = "AND priority >= ? ORDER BY priority DESC, empiar_id, file_id"
@@ -254,6 +268,18 @@ def _claimable(
                 return
 
 
+_IS_DELIVERED: Final = (
+    "AND EXISTS (SELECT 1 FROM globus_item g WHERE g.file_id = copy.file_id"
+    f" AND g.state = {ITEM_CODES[ItemState.DELIVERED]})"
+)
+#: What Globus has delivered, from the few items in that state.
+_DELIVERED: Final = (
+    " FROM globus_item g JOIN copy c ON c.file_id = g.file_id WHERE g.bundle_id IN (SELECT bundle_id FROM globus_bundle)"
+    f" AND g.state = {ITEM_CODES[ItemState.DELIVERED]} AND c.state <= 1 AND c.priority >= :least"
+    " AND (:ids IS NULL OR c.empiar_id IN (SELECT value FROM json_each(:ids)))"
+)
+
+
 def _priorities(conn: sqlite3.Connection) -> Iterator[int]:
     """Priorities of what may be claimed, falling; each found by one step in the index."""
     query = "SELECT max(priority) FROM copy INDEXED BY copy_claimable WHERE state <= 1"
@@ -263,10 +289,33 @@ def _priorities(conn: sqlite3.Connection) -> Iterator[int]:
         (priority,) = conn.execute(f"{query} AND priority < ?", (priority,)).fetchone()
 
 
-def next_not_before(
+def waiting_entries(
     conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None, least_priority: int = ANY_PRIORITY
+) -> list[int]:
+    """Entries of which something waits for its turn, those with the highest priority first."""
+    rows = conn.execute(
+        "SELECT empiar_id, max(priority) FROM copy INDEXED BY copy_claimable WHERE state <= 1 AND priority >= ?"
+        " GROUP BY empiar_id ORDER BY 2 DESC, 1",
+        (least_priority,),
+    )
+    only = None if empiar_ids is None else set(empiar_ids)
+    return [empiar_id for empiar_id, _ in rows if only is None or empiar_id in only]
+
+
+def next_not_before(
+    conn: sqlite3.Connection,
+    *,
+    empiar_ids: Sequence[int] | None = None,
+    least_priority: int = ANY_PRIORITY,
+    delivered_only: bool = False,
 ) -> int | None:
     """When the earliest claimable copy may be tried; None if there is none. Copies below `least_priority` do not count."""
+    if delivered_only:
+        ids = None if empiar_ids is None else json.dumps(list(empiar_ids))
+        row = conn.execute(
+            f"SELECT min(c.not_before){_DELIVERED}", {"ids": ids, "least": least_priority}
+        ).fetchone()
+        return None if row[0] is None else int(row[0])
     entries = _entries_with(conn, (_S.WANTED, _S.PARTIAL))
     if empiar_ids is not None:
         entries = sorted(set(entries) & set(empiar_ids))
@@ -407,8 +456,11 @@ def _give_up(conn: sqlite3.Connection, file_id: int, state: CopyState, error: st
 
 
 def claimed_files(conn: sqlite3.Connection) -> list[Work]:
-    """Copies that a process which is gone had claimed."""
-    query = f"SELECT file_id FROM copy WHERE state IN (1, 2) AND state = {_CLAIMED} ORDER BY file_id"
+    """Copies that a process which is gone had claimed; those that are with the Globus service stay claimed and do not count."""
+    query = (
+        f"SELECT file_id FROM copy WHERE state IN (1, 2) AND state = {_CLAIMED} AND file_id NOT IN (SELECT file_id"
+        f" FROM globus_item WHERE state = {ITEM_CODES[ItemState.UNDER_WAY]}) ORDER BY file_id"
+    )
     return work_of(conn, [row[0] for row in conn.execute(query).fetchall()])
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from empiar_mirror.transports.base import Claim, Outcome, Transport
 from empiar_mirror.transports.ftp import FtpTransport
+from empiar_mirror.transports.globus import GlobusTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_mirror.transports.local import LocalTransport
 from empiar_schema.faults import EmpiarMirrorError
 from empiar_schema.files import Validators
 from empiar_schema.paths import RemotePath
 from empiar_wire.hosts import Hosts
 from servers import ServedTree, apache, nginx, vsftpd
 
-KINDS = ("local", "https@apache", "https@nginx", "ftp@vsftpd")
+KINDS = ("globus@folder", "https@apache", "https@nginx", "ftp@vsftpd")
 LAUNCHERS: dict[str, Callable[[Path], AbstractContextManager[ServedTree]]] = {
     "https@apache": apache,
     "https@nginx": nginx,
@@ -96,8 +96,8 @@ class Servers:
     ) -> AsyncIterator[Transport]:
         """A transport of `kind`; through `port` instead of the server's own where one is given."""
         transport: Transport
-        if kind == "local":
-            transport = LocalTransport(self.tree)
+        if kind == "globus@folder":
+            transport = GlobusTransport(self.tree)
         else:
             served = self.served(kind)
             url = served.url if port is None else served.url.replace(f":{served.port}", f":{port}")

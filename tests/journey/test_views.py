@@ -55,11 +55,18 @@ async def test_a_trial_fetches_what_it_needs_and_nothing_else(tmp_path: Path) ->
             assert report.transfer.arranged == {"cryoppp": 22, "trial": 22}
             assert here(mirror) == TRIAL | LABELS
             with mirror.catalogue.reader() as conn:
-                [whole] = why_entry(conn, PICKED, worker=None)
+                [whole] = why_entry(conn, PICKED, worker=None, settings=mirror.settings, now=0)
                 assert "11 files" in whole.sentence
                 listed = len(rows(mirror, "SELECT 1 FROM files WHERE empiar_id = ?", [PICKED]))
                 assert f"{listed - 11} others are listed, but nobody asked for them" in whole.sentence
-                [other] = why_path(conn, PICKED, "data/micrographs/stack_0012_2x_SumCorr.mrc", worker=None)
+                [other] = why_path(
+                    conn,
+                    PICKED,
+                    "data/micrographs/stack_0012_2x_SumCorr.mrc",
+                    worker=None,
+                    settings=mirror.settings,
+                    now=0,
+                )
                 assert "nobody asked for it" in other.sentence
             again = await mirror.sync([PICKED], view="trial")
             assert (again.transfer.arrived, again.transfer.bytes_moved) == (0, 0)

@@ -271,7 +271,7 @@ def test_an_archive_that_is_not_there_is_exit_3(
     mirror: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three minutes of patience are right for a mirror and wrong for a test.
-    monkeypatch.setattr("empiar_mirror.app.Hosts", functools.partial(Hosts, patience_s=0.1))
+    monkeypatch.setattr("empiar_mirror.transferring.Hosts", functools.partial(Hosts, patience_s=0.1))
     for key in ("API_URL", "SEARCH_URL", "SITE_URL", "HTTPS_URL"):
         monkeypatch.setenv(f"{PREFIX}ARCHIVE__{key}", "http://127.0.0.1:9/x")
     monkeypatch.setenv(f"{PREFIX}ARCHIVE__FTP_URL", "ftp://127.0.0.1:9/x")

@@ -19,6 +19,7 @@ from empiar_schema.migrations import MIGRATION_SET, STEPS, applied_steps, migrat
 FINGERPRINTS = {
     "m001_tables": "9f22a9a39f21632cd190bba8752a12c9e2e4851f004ecabff38ee1eddb393e4a",
     "m002_content": "567046d6542bb278b63eb3e35234f627e0c473867d511a5b6e3ea66981e16a55",
+    "m003_globus": "f19e197ea635bedf59a5146e3df7f41af7f1fd00a8ed3b24eaa8c87f4fc4472a",
 }
 
 
@@ -101,3 +102,15 @@ def test_steps_have_names_in_order_each_once() -> None:
 def test_released_steps_are_never_edited() -> None:
     found = {name: hashlib.sha256("\n".join(statements).encode()).hexdigest() for name, statements in STEPS}
     assert found == FINGERPRINTS
+
+
+def test_a_creation_that_was_killed_after_its_first_table_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "empiar.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute(
+            "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"
+        )
+        conn.commit()
+    Catalogue.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as conn:
+        assert applied_steps(conn) == [name for name, _ in STEPS]

@@ -81,7 +81,7 @@ def test_levels_and_facts_are_plain() -> None:
 def progress(*, totals: Totals | None) -> tuple[ProgressObserver, io.StringIO]:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=200)
-    return ProgressObserver(console, totals=lambda: totals), screen
+    return ProgressObserver(console, totals=lambda _: totals), screen
 
 
 def test_the_bar_shows_bytes_files_and_what_was_given_up() -> None:

@@ -46,3 +46,26 @@ def test_the_quota_counts_what_is_held() -> None:
 def test_work_goes_on_below_the_low_watermark() -> None:
     assert space(free=600).below_low_watermark
     assert not space(free=400).below_low_watermark
+
+
+def test_what_somebody_else_writes_already_is_reserved_once_whether_or_not_it_fits() -> None:
+    disk = space(free=300)
+    disk.reserve_known(-1, 500)
+    assert "500 of them reserved" in (disk.reserve(1, 1) or "")
+    disk.wrote(-1, 400)
+    # Told again in every round, with what was missing at first.
+    disk.reserve_known(-1, 500)
+    assert disk.reserve(1, 100) is None
+    assert disk.reserve(2, 1) is not None
+    disk.release(-1)
+    assert disk.reserve(2, 100) is None
+
+
+def test_a_known_reservation_never_replaces_one_that_was_made_and_shrinks_to_nothing() -> None:
+    disk = space(free=300, quota=1000)
+    assert disk.reserve(-1, 50) is None
+    disk.reserve_known(-1, 200)
+    assert disk.reserve(1, 150) is None
+    disk.wrote(-1, 60)
+    assert disk.reserve(2, 50) is None
+    assert disk.reserve(3, 1) is not None

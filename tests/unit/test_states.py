@@ -25,9 +25,9 @@ def test_every_state_has_transitions_into_known_states_and_a_sentence_for_people
     assert all(MEANING.values())
 
 
-def test_the_states_are_those_of_the_public_contract() -> None:
+def test_the_states_are_those_of_the_public_contract_and_one_more() -> None:
     words = "wanted claimed partial arrived parked quarantined damaged withdrawn"
-    assert {str(state) for state in CopyState} == set(words.split())
+    assert {str(state) for state in CopyState} == {*words.split(), "unverified"}
 
 
 def test_every_state_is_reached_from_wanted() -> None:
@@ -63,11 +63,17 @@ def test_a_failed_copy_goes_on_only_when_wanted_again_or_when_it_holds_after_all
         assert TRANSITIONS[state] <= {CopyState.WANTED, CopyState.ARRIVED}
 
 
-def test_here_claimable_and_failed_do_not_overlap_and_leave_only_claimed() -> None:
+def test_here_claimable_and_failed_do_not_overlap_and_leave_only_what_others_work_on() -> None:
     assert not HERE & CLAIMABLE
     assert not HERE & FAILED
     assert not CLAIMABLE & FAILED
-    assert set(CopyState) - HERE - CLAIMABLE - FAILED == {CopyState.CLAIMED}
+    assert set(CopyState) - HERE - CLAIMABLE - FAILED == {CopyState.CLAIMED, CopyState.UNVERIFIED}
+
+
+def test_what_was_not_verified_is_never_taken_for_here_nor_for_failed() -> None:
+    assert CopyState.UNVERIFIED not in HERE | FAILED | CLAIMABLE
+    assert TRANSITIONS[CopyState.UNVERIFIED] == {CopyState.WANTED}
+    assert {state for state in CopyState if may_follow(state, CopyState.UNVERIFIED)} == {CopyState.CLAIMED}
 
 
 def test_the_diagram_in_the_package_readme_is_the_table() -> None:

@@ -13,9 +13,12 @@ from empiar_mirror.plan_facts import asked_for, bytes_held, entry_need, recent_a
 from empiar_mirror.reading import reading
 from empiar_mirror.status import Status, ailments, read_status
 from empiar_mirror.why import Reason, why_entry, why_path
+from empiar_schema.settings import Settings
 from empiar_schema.states import Channel, CopyState
 from small_mirror import DIRECTORY, ENTRY, NOW, SIZE, UNLISTED, UNWANTED, make_small_mirror
 
+SETTINGS = Settings()
+STALL_S = SETTINGS.globus.stall
 WORKER = "pid 7, empiar-mirror sync 10017"
 
 
@@ -33,7 +36,7 @@ def catalogue(root: Path) -> Iterator[sqlite3.Connection]:
 
 
 def status(catalogue: sqlite3.Connection, *, worker: str | None = None, now: float = NOW) -> Status:
-    return read_status(catalogue, None, now=now, worker=worker)
+    return read_status(catalogue, None, now=now, worker=worker, globus=SETTINGS.globus)
 
 
 # --- facts --------------------------------------------------------------------------------------------------
@@ -84,7 +87,7 @@ def test_the_rate_is_that_of_the_last_minutes_and_gives_the_time_left(catalogue:
 
 
 def test_work_that_nobody_does_and_damage_are_ailments(catalogue: sqlite3.Connection) -> None:
-    ills = ailments(status(catalogue), now=NOW, disk_refusal=None)
+    ills = ailments(status(catalogue), now=NOW, disk_refusal=None, stall_s=STALL_S)
     assert ills == [
         "1 file is damaged: `empiar-mirror repair` fetches again",
         "3 files are wanted, and no process is at work",
@@ -93,18 +96,20 @@ def test_work_that_nobody_does_and_damage_are_ailments(catalogue: sqlite3.Connec
 
 def test_a_process_that_moves_nothing_for_half_an_hour_is_ill(catalogue: sqlite3.Connection) -> None:
     fresh = replace(status(catalogue, worker=WORKER), stuck=())
-    assert ailments(fresh, now=NOW, disk_refusal=None) == []
-    assert ailments(fresh, now=NOW + 3600, disk_refusal=None) == [
+    assert ailments(fresh, now=NOW, disk_refusal=None, stall_s=STALL_S) == []
+    assert ailments(fresh, now=NOW + 3600, disk_refusal=None, stall_s=STALL_S) == [
         f"{WORKER} is running, but no byte has come for 30 minutes"
     ]
-    assert ailments(fresh, now=NOW + 3600, disk_refusal="full") == ["the disk takes nothing more: full"]
+    assert ailments(fresh, now=NOW + 3600, disk_refusal="full", stall_s=STALL_S) == [
+        "the disk takes nothing more: full"
+    ]
     resting = replace(fresh, next_try_at=NOW + 7200)
-    assert ailments(resting, now=NOW + 3600, disk_refusal=None) == []
+    assert ailments(resting, now=NOW + 3600, disk_refusal=None, stall_s=STALL_S) == []
 
 
 def test_a_mirror_with_nothing_to_do_is_healthy(catalogue: sqlite3.Connection) -> None:
-    idle = read_status(catalogue, [UNWANTED], now=NOW, worker=None)
-    assert ailments(idle, now=NOW, disk_refusal=None) == []
+    idle = read_status(catalogue, [UNWANTED], now=NOW, worker=None, globus=SETTINGS.globus)
+    assert ailments(idle, now=NOW, disk_refusal=None, stall_s=STALL_S) == []
 
 
 # --- why ----------------------------------------------------------------------------------------------------
@@ -126,13 +131,16 @@ def sentences(reasons: list[Reason]) -> str:
 def test_an_entry_says_what_it_lacks(
     catalogue: sqlite3.Connection, empiar_id: int, state: str, sentence: str
 ) -> None:
-    reasons = why_entry(catalogue, empiar_id, worker=None)
+    reasons = why_entry(catalogue, empiar_id, worker=None, settings=SETTINGS, now=NOW)
     assert reasons[0].state == state
     assert sentence in reasons[0].sentence
 
 
 def test_an_entry_on_its_way_has_a_sentence_for_each_state(catalogue: sqlite3.Connection) -> None:
-    reasons = {reason.state: reason for reason in why_entry(catalogue, ENTRY, worker=None)[1:]}
+    reasons = {
+        reason.state: reason
+        for reason in why_entry(catalogue, ENTRY, worker=None, settings=SETTINGS, now=NOW)[1:]
+    }
     assert set(reasons) == {"arrived", "damaged", "parked", "wanted", "claimed"}
     assert "GET c_parked.mrc: HTTP 404" in reasons["parked"].sentence
     assert f"`empiar-mirror repair {ENTRY}`" in reasons["damaged"].sentence
@@ -159,28 +167,32 @@ def test_an_entry_on_its_way_has_a_sentence_for_each_state(catalogue: sqlite3.Co
 def test_a_file_says_why_in_one_sentence(
     catalogue: sqlite3.Connection, name: str, worker: str | None, state: str, parts: list[str]
 ) -> None:
-    [reason] = why_path(catalogue, ENTRY, f"{DIRECTORY}/{name}", worker=worker)
+    [reason] = why_path(catalogue, ENTRY, f"{DIRECTORY}/{name}", worker=worker, settings=SETTINGS, now=NOW)
     assert reason.state == state
     for part in parts:
         assert part in reason.sentence
 
 
 def test_a_file_nobody_asked_for_and_one_that_is_not_there(catalogue: sqlite3.Connection) -> None:
-    [unwanted] = why_path(catalogue, UNWANTED, f"{DIRECTORY}/only.mrc", worker=None)
+    [unwanted] = why_path(
+        catalogue, UNWANTED, f"{DIRECTORY}/only.mrc", worker=None, settings=SETTINGS, now=NOW
+    )
     assert unwanted.state == "unwanted"
-    [elsewhere] = why_path(catalogue, ENTRY, "data/A_arrived.mrc", worker=None)
+    [elsewhere] = why_path(catalogue, ENTRY, "data/A_arrived.mrc", worker=None, settings=SETTINGS, now=NOW)
     assert f"did you mean {DIRECTORY}/a_arrived.mrc?" in elsewhere.sentence
-    [misspelt] = why_path(catalogue, ENTRY, f"{DIRECTORY}/a_arived.mrc", worker=None)
+    [misspelt] = why_path(
+        catalogue, ENTRY, f"{DIRECTORY}/a_arived.mrc", worker=None, settings=SETTINGS, now=NOW
+    )
     assert f"did you mean {DIRECTORY}/a_arrived.mrc" in misspelt.sentence
-    [unknown] = why_path(catalogue, 99, "data/x", worker=None)
+    [unknown] = why_path(catalogue, 99, "data/x", worker=None, settings=SETTINGS, now=NOW)
     assert "not in the catalogue" in unknown.sentence
 
 
 def test_a_folder_sums_up_what_is_in_it(catalogue: sqlite3.Connection) -> None:
-    reasons = why_path(catalogue, ENTRY, "data", worker=None)
+    reasons = why_path(catalogue, ENTRY, "data", worker=None, settings=SETTINGS, now=NOW)
     assert {reason.state for reason in reasons} == {"arrived", "damaged", "parked", "wanted", "claimed"}
     assert "1 file (" in next(reason.sentence for reason in reasons if reason.state == "arrived")
-    assert sentences(why_path(catalogue, ENTRY, "dat", worker=None)).startswith(
+    assert sentences(why_path(catalogue, ENTRY, "dat", worker=None, settings=SETTINGS, now=NOW)).startswith(
         "EMPIAR-10017 has no file dat"
     )
 

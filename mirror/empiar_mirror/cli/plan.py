@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from empiar_mirror.cli.invocation import Invocation, ids_argument, needs_ids, st
 from empiar_schema.faults import CatalogueFault, ExitCode
 
 if TYPE_CHECKING:
-    from empiar_mirror.plan import EntryNeed, Plan
+    from empiar_mirror.plan import EntryNeed, Plan, Throughput
     from empiar_schema.layout_views import ViewRecipe
     from empiar_schema.role_store import EntryRoles
     from empiar_schema.settings import Settings
@@ -42,8 +43,10 @@ def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
     from empiar_mirror import plan_facts
     from empiar_mirror.plan import Plan, throughput
     from empiar_mirror.reading import reading
+    from empiar_schema.states import Channel
 
-    channel = settings.transfer.channels[0]
+    streams = [channel for channel in settings.transfer.channels if channel is not Channel.GLOBUS]
+    channel = streams[0] if streams else Channel.GLOBUS
     recipe = settings.recipe(view) if view is not None else None
     with reading(settings.root) as connection:
         chosen = needs_ids(ids, plan_facts.asked_for(connection), "plan")
@@ -54,7 +57,7 @@ def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
                 f"the catalogue has no file listing of {named}",
                 hint=f"run `empiar-mirror crawl {named}` first",
             )
-        return Plan(
+        plan = Plan(
             entries=tuple(
                 _need(connection, empiar_id, settings, recipe, as_before=not ids) for empiar_id in chosen
             ),
@@ -63,9 +66,26 @@ def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
                 plan_facts.recent_attempts(connection, channel=channel),
                 channel,
                 settings.transfer.connections,
-            ),
+            )
+            if streams
+            else None,
             room=plan_facts.measured_room(settings.root, settings.disk, plan_facts.bytes_held(connection)),
         )
+        return _routed(connection, settings, plan)
+
+
+def _routed(connection: sqlite3.Connection, settings: Settings, plan: Plan) -> Plan:
+    """The plan with what goes by Globus, where that is allowed or the service has something."""
+    from empiar_schema.states import Channel
+
+    allowed = Channel.GLOBUS in settings.transfer.channels
+    if not allowed and not any(entry.files_with_globus for entry in plan.entries):
+        return plan
+    from empiar_mirror.globus.outlook import globus_share, routes_of
+
+    routes = routes_of(connection, settings, plan.entries, now=time.time()) if allowed else ()
+    share = globus_share(connection, settings, plan.entries, routes)
+    return replace(plan, routes=routes, globus=share)
 
 
 def _need(
@@ -107,6 +127,8 @@ def _document(plan: Plan, roles: dict[int, EntryRoles]) -> dict[str, object]:
         "seconds": plan.seconds,
         "slow_seconds": plan.slow_seconds,
         "fits": plan.fits,
+        "bytes_needed": plan.bytes_needed,
+        "globus": None if plan.globus is None else {**asdict(plan.globus), "seconds": plan.globus.seconds},
     }
 
 
@@ -126,7 +148,7 @@ def _role_lines(roles: EntryRoles) -> Iterator[str]:
 
 
 def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterator[str]:
-    from empiar_mirror.cli.text import count, duration, rate
+    from empiar_mirror.cli.text import count, rate
     from empiar_schema.sizes import format_bytes
 
     if explain:
@@ -138,31 +160,90 @@ def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterat
             )
             if entry.selected:
                 yield f"  the view takes {entry.selected}"
+            yield from _route_lines(plan, entry)
             yield from (f"  {family}" for family in entry.families)
             yield from _role_lines(roles[entry.empiar_id])
     here = sum(entry.bytes_here for entry in plan.entries)
-    yield (
-        f"{count(len(plan.entries), 'entry', 'entries')}: {count(plan.files, 'file')} to move by {plan.channel}, "
-        f"{format_bytes(plan.bytes)}; {format_bytes(here)} are here"
-    )
+    entries = count(len(plan.entries), "entry", "entries")
+    if plan.globus is None:
+        moved = f"{count(plan.files, 'file')} to move by {plan.channel}, {format_bytes(plan.bytes)}"
+    else:
+        moved = f"{count(plan.files, 'file')} to move, {_by_channels(plan)}"
+    yield f"{entries}: {moved}; {format_bytes(here)} are here"
+    unverified = sum(entry.files_unverified for entry in plan.entries)
+    if unverified:
+        size = format_bytes(sum(entry.bytes_unverified for entry in plan.entries))
+        yield f"{count(unverified, 'file')}, {size}, transferred by Globus and not verified: `empiar-mirror verify` does that where their storage is"
     unknown = sum(entry.files_of_unknown_size for entry in plan.entries)
     if unknown:
         yield f"{count(unknown, 'file')} among them without a known size, not counted in the bytes"
     failed = sum(entry.files_failed for entry in plan.entries)
     if failed:
         yield f"{count(failed, 'file')} failed before and would not be tried: `empiar-mirror repair` does that"
-    fits = "enough" if plan.fits else f"{format_bytes(plan.bytes - plan.room.allowed)} too little"
+    fits = "enough" if plan.fits else f"{format_bytes(plan.bytes_needed - plan.room.allowed)} too little"
     yield (
-        f"disk: {format_bytes(plan.bytes)} needed, {format_bytes(plan.room.free)} free, "
+        f"disk: {format_bytes(plan.bytes_needed)} needed, {format_bytes(plan.room.free)} free, "
         f"{format_bytes(plan.room.allowed)} of it allowed by watermark and quota: {fits}"
     )
-    if plan.bytes:
-        slow = (
-            f", {duration(plan.slow_seconds)} if it is slow"
-            if plan.slow_seconds > plan.seconds * 1.05
-            else ""
+    yield from _time_lines(plan)
+    for channel, measured in _throughputs(plan, explain=explain):
+        typical, low = rate(measured.typical_bytes_per_s), rate(measured.slow_bytes_per_s)
+        yield f"throughput{channel}: {typical} typical, {low} in the slowest tenth of the time"
+
+
+def _route_lines(plan: Plan, entry: EntryNeed) -> Iterator[str]:
+    """By which channel the entry's missing files go and why, and what Globus has of it already."""
+    from empiar_mirror.cli.text import count
+    from empiar_schema.sizes import format_bytes
+
+    if entry.files_with_globus:
+        yield f"  {count(entry.files_with_globus, 'file')}, {format_bytes(entry.bytes_with_globus)}, are with Globus already"
+    if entry.files_delivered:
+        yield f"  {count(entry.files_delivered, 'file')} brought by Globus, to be verified"
+    for route in plan.routes:
+        if route.empiar_id == entry.empiar_id:
+            tasks = f", in about {count(route.tasks, 'task')}" if route.tasks else ""
+            yield f"  by {route.channel}{tasks}: {route.reason}"
+
+
+def _by_channels(plan: Plan) -> str:
+    """``3 TiB by globus, 12 GiB by https``, the larger share first."""
+    from empiar_schema.sizes import format_bytes
+
+    by_globus = plan.globus.bytes if plan.globus else 0
+    shares = [(plan.bytes_streamed, plan.channel.value)] if plan.throughput else []
+    shares.append((by_globus, "globus"))
+    shares.sort(reverse=True)
+    named = [f"{format_bytes(size)} by {channel}" for size, channel in shares if size]
+    return ", ".join(named) or format_bytes(0)
+
+
+def _time_lines(plan: Plan) -> Iterator[str]:
+    from empiar_mirror.cli.text import count, duration
+
+    shared = plan.globus is not None and plan.globus.files > 0
+    if plan.bytes_streamed and plan.throughput is not None:
+        seconds = plan.streamed_seconds
+        slow_s = plan.bytes_streamed / plan.throughput.slow_bytes_per_s
+        slow = f", {duration(slow_s)} if it is slow" if slow_s > seconds * 1.05 else ""
+        by = f" by {plan.channel}" if shared else ""
+        yield f"time{by}: about {duration(seconds)}{slow} ({plan.throughput.basis})"
+    if shared and plan.globus is not None:
+        tasks = (
+            f"in about {count(plan.globus.tasks, 'task')}" if plan.globus.tasks else "in tasks that run now"
         )
-        yield f"time: about {duration(plan.seconds)}{slow} ({plan.throughput.basis})"
-    if explain:
-        typical, low = rate(plan.throughput.typical_bytes_per_s), rate(plan.throughput.slow_bytes_per_s)
-        yield f"throughput: {typical} typical, {low} in the slowest tenth of the time"
+        if plan.globus.throughput is None or plan.globus.seconds is None:
+            yield f"time by globus: not known, {tasks}: this mirror has not measured a Globus task yet"
+        else:
+            yield f"time by globus: about {duration(plan.globus.seconds)}, {tasks} ({plan.globus.throughput.basis})"
+
+
+def _throughputs(plan: Plan, *, explain: bool) -> Iterator[tuple[str, Throughput]]:
+    """What is known of each channel that is used, with its name where there are two."""
+    if not explain:
+        return
+    by_globus = plan.globus.throughput if plan.globus is not None else None
+    if plan.throughput is not None:
+        yield (f" by {plan.channel}" if plan.globus is not None else "", plan.throughput)
+    if by_globus is not None:
+        yield " by globus", by_globus

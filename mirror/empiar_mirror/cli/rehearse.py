@@ -25,12 +25,13 @@ _QUERIES = (
 
 @click.command("rehearse")
 @click.option("--faults", is_flag=True, help="Let the archive misbehave in every way it is known to.")
+@click.option("--globus", is_flag=True, help="Bring the files by Globus, from a stand-in of that service.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Leave the mirror in DIR to look at."
 )
 @work_options
 @standard_options
-def command(invocation: Invocation, faults: bool, keep: Path | None) -> ExitCode:
+def command(invocation: Invocation, faults: bool, globus: bool, keep: Path | None) -> ExitCode:
     """Run the whole job against a small archive that this command serves itself.
 
     Nothing outside this machine is asked. Without --keep the mirror is removed at the end. The configuration
@@ -39,10 +40,10 @@ def command(invocation: Invocation, faults: bool, keep: Path | None) -> ExitCode
     # 240 lines "file.arrived" would bury what the rehearsal has to say.
     invocation = replace(invocation, log_level=invocation.log_level or "warning")
     if keep is not None:
-        steps, stopped = asyncio.run(_rehearse(invocation, keep.absolute(), faults=faults))
+        steps, stopped = asyncio.run(_rehearse(invocation, keep.absolute(), faults=faults, globus=globus))
     else:
         with tempfile.TemporaryDirectory(prefix="empiar-rehearsal-") as folder:
-            steps, stopped = asyncio.run(_rehearse(invocation, Path(folder), faults=faults))
+            steps, stopped = asyncio.run(_rehearse(invocation, Path(folder), faults=faults, globus=globus))
     lines = [f"{'ok' if step.good else 'BAD':<4} {step.name:<12} {step.sentence}" for step in steps]
     good = all(step.good for step in steps)
     document: dict[str, object] = {"steps": steps, "good": good, "folder": keep and str(keep)}
@@ -53,16 +54,18 @@ def command(invocation: Invocation, faults: bool, keep: Path | None) -> ExitCode
     return ExitCode.OK if good else ExitCode.SOME_FILES_FAILED
 
 
-async def _rehearse(invocation: Invocation, folder: Path, *, faults: bool) -> tuple[list[Step], bool]:
+async def _rehearse(
+    invocation: Invocation, folder: Path, *, faults: bool, globus: bool
+) -> tuple[list[Step], bool]:
     from empiar_mirror.app import Mirror
     from empiar_mirror.cli.working import observing, until_signal
-    from empiar_mirror.rehearsing import configure, perform, served
+    from empiar_mirror.rehearsing import ENVIRON, configure, perform, served
     from empiar_schema.configuration import load
 
-    async with served(faults=faults) as archive:
-        file = configure(folder, archive, faults=faults)
-        # Without the environment: a variable there could lead the rehearsal to the real archive.
-        settings = load(file, environ={}, cwd=folder)
+    async with served(folder, faults=faults, globus=globus) as archive:
+        file = configure(folder, archive, faults=faults, globus=globus)
+        # Without the process's environment: a variable there could lead the rehearsal to the real archive.
+        settings = load(file, environ=ENVIRON if globus else {}, cwd=folder)
         with (
             observing(invocation, settings) as observer,
             Mirror.open(settings, observer=observer, create=True) as mirror,

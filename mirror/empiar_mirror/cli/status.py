@@ -33,15 +33,18 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
     settings = invocation.settings()
     now = time.time()
     with reading(settings.root) as connection:
-        status = read_status(connection, list(ids) or None, now=now, worker=holder(settings.root))
+        worker = holder(settings.root)
+        status = read_status(connection, list(ids) or None, now=now, worker=worker, globus=settings.globus)
         room = measured_room(settings.root, settings.disk, bytes_held(connection))
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
-    ills = ailments(status, now=now, disk_refusal=full)
+    ills = ailments(status, now=now, disk_refusal=full, stall_s=settings.globus.stall)
     missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
     document: dict[str, object] = {
         **asdict(status),
+        "globus": [{**asdict(task), "standing": task.standing(now)} for task in status.globus],
         "files_left": status.files_left,
         "bytes_left": status.bytes_left,
+        "files_unverified": status.files_unverified,
         "seconds_left": status.seconds_left,
         "room": asdict(room),
         "unknown": missing,
@@ -55,6 +58,7 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
 
 def _lines(status: Status, now: float) -> Iterator[str]:
     from empiar_mirror.cli.text import count, duration, rate
+    from empiar_mirror.status import RATE_WINDOW_S
     from empiar_schema.sizes import format_bytes
     from empiar_schema.times import iso
 
@@ -63,18 +67,34 @@ def _lines(status: Status, now: float) -> Iterator[str]:
         yield "no entry was asked for yet: `empiar-mirror sync 10017` mirrors one"
         return
     yield f"{count(status.files_left, 'file')} to come, {format_bytes(status.bytes_left)}; {status.failed_files:,} failed"
+    if status.files_unverified:
+        size = format_bytes(sum(entry.unverified_bytes for entry in status.entries))
+        yield f"{count(status.files_unverified, 'file')}, {size}, transferred by Globus and not verified: `empiar-mirror verify` does that where their storage is"
     if status.bytes_per_s is not None:
         left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
         yield f"{rate(status.bytes_per_s)} over the last minutes{left}"
-    elif status.last_bytes_at is not None:
-        yield f"nothing has moved since {iso(status.last_bytes_at)}"
+    elif status.moved_at is not None and status.moved_at < now - RATE_WINDOW_S:
+        yield f"nothing has moved since {iso(status.moved_at)}"
     yield f"at work: {status.worker}" if status.worker else "no process works on the mirror now"
     if status.next_try_at is not None and status.next_try_at > now:
         yield f"waiting until {iso(status.next_try_at)} for the next try"
+    yield from _globus_lines(status, now)
     for file in status.stuck:
         again = f"; next try {file.next_try}" if file.next_try else ""
         yield f"  {file.empiar_id}/{file.path}  {file.state} after {count(file.attempts, 'attempt')}: {file.error}{again}"
     yield from _making_lines(status)
+
+
+def _globus_lines(status: Status, now: float) -> Iterator[str]:
+    """The Globus tasks that are open, and those that failed lately."""
+    from empiar_schema.times import iso
+
+    for task in status.globus:
+        link = f"  {task.link}" if task.link else ""
+        yield f"Globus task '{task.label}'  {task.standing(now)}: {task.moved}{link}"
+    for task in status.globus_failed:
+        link = f"  {task.link}" if task.link else ""
+        yield f"Globus task '{task.label}'  failed at {iso(task.ended_at)}: {task.error or task.status}{link}"
 
 
 def _making_lines(status: Status) -> Iterator[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("sync")
 @ids_argument
 @click.option("--view", metavar="V", help="Only what this layout view takes: images, gains, labels.")
-@click.option("--channel", type=click.Choice(["https", "ftp"]), help="Use this channel only.")
+@click.option("--channel", type=click.Choice(["https", "ftp", "globus"]), help="Use this channel only.")
 @work_options
 @standard_options
 def command(invocation: Invocation, ids: tuple[int, ...], view: str | None, channel: str | None) -> ExitCode:

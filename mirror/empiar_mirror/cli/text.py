@@ -107,6 +107,11 @@ def sync_report(report: SyncReport) -> Iterator[str]:
     """What a sync or a repair did."""
     transfer = report.transfer
     yield f"{count(transfer.arrived, 'file')} arrived, {format_bytes(transfer.bytes_moved)} moved, {transfer.already_here:,} were here already"
+    if transfer.unverified:
+        yield (
+            f"{count(transfer.unverified, 'file')}, {format_bytes(transfer.unverified_bytes)}, transferred by Globus and not verified:"
+            " run `empiar-mirror verify` where their storage is"
+        )
     yield from make_report(transfer.making)
     for view, files in transfer.arranged.items():
         yield f"{count(files, 'file')} in the layout datasets/{view}"

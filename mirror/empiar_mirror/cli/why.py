@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
 import click
@@ -23,15 +24,15 @@ def command(invocation: Invocation, targets: tuple[str, ...]) -> ExitCode:
 
     settings = invocation.settings()
     wanted = [_parsed(target) for target in targets]
-    worker = holder(settings.root)
+    worker, now = holder(settings.root), time.time()
     with reading(settings.root) as connection:
         reasons = [
             reason
             for empiar_id, path in wanted
             for reason in (
-                why_path(connection, empiar_id, path, worker=worker)
+                why_path(connection, empiar_id, path, worker=worker, settings=settings, now=now)
                 if path
-                else why_entry(connection, empiar_id, worker=worker)
+                else why_entry(connection, empiar_id, worker=worker, settings=settings, now=now)
             )
         ]
     lines = [f"{r.empiar_id}/{r.path}: {r.sentence}" if r.path else r.sentence for r in reasons]

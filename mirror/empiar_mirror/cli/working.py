@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from empiar_mirror.cli.invocation import Invocation, say
@@ -64,7 +65,9 @@ def observing(
             from rich.console import Console
 
             console = Console(stderr=True)
-            progress = ProgressObserver(console, totals=lambda: _totals(settings, ids))
+            progress = ProgressObserver(
+                console, totals=lambda with_globus: _totals(settings, ids, with_globus=with_globus)
+            )
             observers.append(stack.enter_context(progress))
         # After the bars: they have put themselves in place of sys.stderr, so that log lines go above them.
         observers.append(LogObserver(sys.stderr, json=json, level=level))
@@ -98,8 +101,9 @@ async def until_signal(mirror: Mirror, work: Callable[[Mirror], Awaitable[T]]) -
             loop.remove_signal_handler(number)
 
 
-def _totals(settings: Settings, ids: Sequence[int] | None) -> Totals | None:
+def _totals(settings: Settings, ids: Sequence[int] | None, *, with_globus: bool) -> Totals | None:
     """What the catalogue says of these entries, or of all that were asked for; None while it cannot be read."""
+    from empiar_mirror.globus.task_status import bytes_on_the_way
     from empiar_mirror.observers import Totals
     from empiar_mirror.reading import reading
 
@@ -109,6 +113,10 @@ def _totals(settings: Settings, ids: Sequence[int] | None) -> Totals | None:
     sql = f"SELECT {', '.join(columns.format(name) for name in names)} FROM entry_progress{chosen}"  # noqa: S608
     try:
         with reading(settings.root) as connection:
-            return Totals(*connection.execute(sql).fetchone())
+            connection.execute(
+                "BEGIN"
+            )  # one moment for both: what arrives leaves the one and enters the other
+            whole = Totals(*connection.execute(sql).fetchone())
+            return replace(whole, globus_bytes=bytes_on_the_way(connection, ids)) if with_globus else whole
     except CatalogueFault:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from empiar_schema.faults import EmpiarMirrorError
 from empiar_schema.files import Validators
@@ -35,6 +35,14 @@ class Sink(Protocol):
             IntegrityFault: bytes beyond the size that the archive states.
             StorageFault: the disk refused.
         """
+
+
+@runtime_checkable
+class AdoptingSink(Sink, Protocol):
+    """A sink whose part file may be the delivered file itself, so that no byte need be copied."""
+
+    def adopt(self, device: int, inode: int) -> bool:
+        """Takes all bytes of this file as written, after `begin`; False where it is not the sink's own part file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from empiar_schema.view_definitions.of_entries import (
     SUBSCRIPTIONS,
 )
 from empiar_schema.view_definitions.of_files import COPIES, FILES, IMAGES, MICROGRAPHS, PROBES, TRANSFERS
+from empiar_schema.view_definitions.of_globus import GLOBUS_FILES, GLOBUS_TASKS
 from empiar_schema.view_definitions.of_listings import CHANGES, CONTRADICTIONS, LISTINGS, UNKNOWN_KEYS
 from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS
 
@@ -41,8 +42,8 @@ DESCRIPTIONS: Final = View(
 #: All views, in the order in which documentation shows them.
 VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
-    TRANSFERS, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS, CHANGES, CONTRADICTIONS, LISTINGS,
-    JOBS, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
+    TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS, CHANGES,
+    CONTRADICTIONS, LISTINGS, JOBS, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
 
 #: The full-text table is used by its own name, so that MATCH works: its columns and their sentences.

@@ -14,6 +14,8 @@ _HERE: Final = state_list(sorted(HERE))
 
 _FAILED: Final = state_list(sorted(FAILED))
 
+_UNVERIFIED: Final = state_list((CopyState.UNVERIFIED,))
+
 _BEGUN: Final = state_list((CopyState.CLAIMED, CopyState.PARTIAL))
 
 ENTRIES: Final = View(
@@ -179,8 +181,9 @@ _BYTES_IN: Final = "ifnull(sum(p.bytes) FILTER (WHERE p.state IN ({})), 0)"
 _ENTRY_STATE: Final = f"""CASE
         WHEN ifnull(sum(p.files), 0) = 0 THEN '{EntryState.LISTED}'
         WHEN sum(p.files) = {_FILES_IN.format(_HERE)} THEN '{EntryState.COMPLETE}'
-        WHEN sum(p.files) = {_FILES_IN.format(_HERE + ", " + _FAILED)} THEN '{EntryState.INCOMPLETE}'
-        WHEN {_FILES_IN.format(_HERE + ", " + _BEGUN)} > 0 THEN '{EntryState.TRANSFERRING}'
+        WHEN sum(p.files) = {_FILES_IN.format(_HERE + ", " + _UNVERIFIED)} THEN '{EntryState.UNVERIFIED}'
+        WHEN sum(p.files) = {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _FAILED)))} THEN '{EntryState.INCOMPLETE}'
+        WHEN {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _BEGUN)))} > 0 THEN '{EntryState.TRANSFERRING}'
         ELSE '{EntryState.WANTED}' END"""
 
 ENTRY_PROGRESS: Final = View(
@@ -197,8 +200,14 @@ ENTRY_PROGRESS: Final = View(
         Column(
             "state",
             _ENTRY_STATE,
-            "listed (nothing wanted), wanted, transferring, complete (all wanted is here), incomplete (the rest failed).",
+            "listed (nothing wanted), wanted, transferring, complete (all wanted is here), unverified (the rest was transferred by Globus to storage that is not visible here), incomplete (the rest failed).",
         ),
+        Column(
+            "unverified_files",
+            _FILES_IN.format(_UNVERIFIED),
+            "Files that Globus transferred to storage that is not visible here, and that nobody has verified.",
+        ),
+        Column("unverified_bytes", _BYTES_IN.format(_UNVERIFIED), "Their bytes, as far as known."),
     ),
     "FROM entry e LEFT JOIN copy_progress p ON p.empiar_id = e.empiar_id AND p.files > 0 GROUP BY e.empiar_id",
 )

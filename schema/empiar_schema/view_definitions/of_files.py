@@ -49,11 +49,19 @@ def _suffix_of_lower(text: str) -> str:
 
 def _url(base: str) -> str:
     return (
-        f"(SELECT {base} FROM archive_address) || '/' || d.empiar_id || '/'"
+        f"{base} || '/' || d.empiar_id || '/'"
         " || CASE d.path WHEN '' THEN '' ELSE ifnull(d.url_path, d.path) || '/' END"
         " || ifnull((SELECT url_name FROM file_url u WHERE u.file_id = f.file_id), f.name)"
     )
 
+
+#: The path that is configured, unless the archive's tree was found under another one in the same collection.
+_GLOBUS_BASE: Final = (
+    "ifnull((SELECT rtrim('globus://' || b.collection || '/' || trim(b.path, '/'), '/')"
+    " FROM archive_address a JOIN globus_base b"
+    " ON substr(a.globus_url || '/', 1, length(b.collection) + 10) = 'globus://' || b.collection || '/'),"
+    " (SELECT globus_url FROM archive_address))"
+)
 
 _LOCAL_PATH: Final = (
     f"CASE WHEN c.state IN ({_ON_DISK}) THEN (SELECT root FROM archive_address)"
@@ -141,11 +149,19 @@ FILES: Final = View(
             iso(_GONE),
             "When a second complete listing in a row lacked the file; null while listed.",
         ),
-        Column("https_url", _url("https_url"), "Address over HTTPS, percent-encoded byte for byte."),
-        Column("ftp_url", _url("ftp_url"), "Address over FTP, percent-encoded byte for byte."),
+        Column(
+            "https_url",
+            _url("(SELECT https_url FROM archive_address)"),
+            "Address over HTTPS, percent-encoded byte for byte.",
+        ),
+        Column(
+            "ftp_url",
+            _url("(SELECT ftp_url FROM archive_address)"),
+            "Address over FTP, percent-encoded byte for byte.",
+        ),
         Column(
             "globus_url",
-            _url("globus_url"),
+            _url(_GLOBUS_BASE),
             "globus://COLLECTION/PATH in the archive's Globus collection, percent-encoded.",
         ),
     ),
@@ -200,7 +216,7 @@ COPIES: Final = View(
         Column(
             "state",
             words_of("c.state", STATE_CODES),
-            "wanted, claimed, partial, arrived, parked, quarantined, damaged or withdrawn.",
+            "wanted, claimed, partial, arrived, parked, quarantined, damaged, withdrawn, or unverified (transferred by Globus to storage that is not visible here).",
         ),
         Column("channel", "c.channel", "How the bytes came, or last came: https, ftp, globus."),
         Column("bytes", "c.bytes", "Size of our copy once it is here; as listed before."),

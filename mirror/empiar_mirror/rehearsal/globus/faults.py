@@ -131,3 +131,24 @@ class GlobusFaultBook:
                 self.struck[fault.kind] += 1
                 return fault
         return None
+
+
+def standard_globus_faults() -> list[GlobusFault]:
+    """A set that a client with another channel must survive without losing, spoiling or fetching a file twice.
+
+    It holds no kind that nobody could notice, such as a flipped bit behind the service's back.
+    """
+    transfer, task = "POST */transfer", "GET */task/*"
+    return [
+        GlobusFault(kind=_K.LOSE_ANSWER, match=transfer),
+        GlobusFault(kind=_K.STATUS, match=transfer, value="503 1", after=2),
+        GlobusFault(kind=_K.EXPIRE_TOKENS, match=task, after=4),
+        GlobusFault(kind=_K.STATUS, match=task, value="429 1", after=9),
+        GlobusFault(kind=_K.GARBAGE, match=task, after=14),
+        GlobusFault(kind=_K.CHECKSUM, match="*/10101/*_0003_*"),
+        GlobusFault(kind=_K.CUT_SHORT, match="*/10101/*_0005_*", at_byte=1000),
+        GlobusFault(kind=_K.FORGET, match="*/10101/*_0007_*"),
+        GlobusFault(kind=_K.WITHHOLD, match="*/10102/*", times=None, after=3),
+        GlobusFault(kind=_K.FAIL, match="*/10110/*", after=5),
+        GlobusFault(kind=_K.PAUSE, match="*/10112/*", value="1"),
+    ]

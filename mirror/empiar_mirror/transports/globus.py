@@ -1,4 +1,9 @@
-"""The reference transport: an older copy of the archive in a folder. No connection, no politeness, the same contract."""
+"""The last step of the Globus channel: from the folder into which the service writes to the sinks.
+
+The service moves the bytes for hours or days while nobody here waits for a file (`empiar_mirror.globus`). What it has
+delivered is claimed, fetched, verified and recorded as every other file; that nothing is copied on the way is all that
+differs.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.transports.base import Capabilities, Claim, Outcome
+from empiar_mirror.transports.base import AdoptingSink, Capabilities, Claim, Outcome
 from empiar_mirror.transports.receive import Buffers, Delivery
 from empiar_schema.faults import EmpiarMirrorError, PermanentFault, TransientFault
 from empiar_schema.files import Validators
@@ -20,14 +25,17 @@ from empiar_schema.states import Channel
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
 
-class LocalTransport:
-    """Serves ``<folder>/<id>/<path as on EMPIAR>``; it stands in for `channel`. Symbolic links are not followed."""
+class GlobusTransport:
+    """Serves ``<folder>/<id>/<path as on EMPIAR>``, where delivered files stand. Symbolic links are not followed.
+
+    A sink that can adopt a file gets it as it stands, if it belongs to this user; any other gets its bytes.
+    """
 
     capabilities: Final = Capabilities(resumes=True, ranges=True, batch_files=64)
+    channel: Final = Channel.GLOBUS
 
-    def __init__(self, folder: Path, *, channel: Channel = Channel.HTTPS) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = os.fsencode(folder)
-        self.channel = channel
         self._buffers = Buffers()
 
     async def fetch(self, claims: Sequence[Claim]) -> AsyncGenerator[Outcome, None]:
@@ -55,9 +63,12 @@ class LocalTransport:
 
     async def _copy(self, delivery: Delivery) -> None:
         claim = delivery.claim
-        buffer = self._buffers.take()
         with self._opened(claim.remote) as fd:
             await delivery.begin(_facts(fd))
+            if self._adopted(claim, fd):
+                delivery.moved = delivery.wanted or 0
+                return
+            buffer = self._buffers.take()
             wanted = delivery.wanted or 0
             while delivery.moved < wanted:
                 part = buffer[: wanted - delivery.moved]
@@ -68,7 +79,19 @@ class LocalTransport:
                 if count == 0:
                     break
                 await delivery.take(part[:count])
-        self._buffers.give(buffer)
+            self._buffers.give(buffer)
+
+    @staticmethod
+    def _adopted(claim: Claim, fd: int) -> bool:
+        # Time and mode of somebody else's file cannot be set, nor may it be linked: its bytes are copied instead.
+        status = os.fstat(fd)
+        ours = status.st_uid == os.geteuid() and status.st_nlink == 1
+        return (
+            claim.whole
+            and ours
+            and isinstance(claim.sink, AdoptingSink)
+            and claim.sink.adopt(status.st_dev, status.st_ino)
+        )
 
     @contextmanager
     def _opened(self, remote: RemotePath) -> Iterator[int]:

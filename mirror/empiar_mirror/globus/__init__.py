@@ -1,0 +1,1 @@
+"""The Globus channel: what goes by it, in which tasks, and what became of each file."""

@@ -1,0 +1,211 @@
+"""The transfer of one run: which channels there are, and the engine between them, the catalogue and the disk."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from empiar_mirror.arrivals import Arrivals
+from empiar_mirror.ending import Endings
+from empiar_mirror.engine import Engine
+from empiar_mirror.folders import Folders
+from empiar_mirror.globus.keeper import TaskKeeper
+from empiar_mirror.judge import Judge
+from empiar_mirror.plan_facts import bytes_held
+from empiar_mirror.reports import FailedFile
+from empiar_mirror.space import Space
+from empiar_mirror.staging import delivery_folder
+from empiar_mirror.stopping import Stopping
+from empiar_mirror.transfer_facts import failed_files
+from empiar_mirror.transports.base import Transport
+from empiar_mirror.transports.ftp import FtpTransport
+from empiar_mirror.transports.globus import GlobusTransport
+from empiar_mirror.transports.https import HttpsTransport
+from empiar_schema import globus_endings, globus_store
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.events import Observer
+from empiar_schema.settings import CrawlSettings, Settings, TransferSettings
+from empiar_schema.states import Channel
+from empiar_wire.globus_facts import GlobusService
+from empiar_wire.hosts import Hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Transferring:
+    """Brings what is wanted of some entries, by the channels that the configuration or a command allows."""
+
+    settings: Settings
+    catalogue: Catalogue
+    folders: Folders
+    threads: ThreadPoolExecutor
+    observer: Observer
+    clock: Callable[[], float]
+    stopping: Stopping
+
+    async def run(self, ids: Sequence[int], channel: Channel | None, *, least_priority: int) -> None:
+        """Every wanted file of these entries with this priority or a higher one has arrived, is parked or quarantined, or the run was stopped.
+
+        Raises:
+            AccountFault, ConfigFault: only Globus is allowed, and a person must act before it can be used.
+            StorageFault: the disk is full or refuses; what was begun is kept.
+            UnreachableFault: no channel reaches the archive.
+        """
+        async with AsyncExitStack() as stack:
+            streams = self.transports(stack, channel)
+            space = await self._space()
+            keeper = await self._keeper(stack, ids, channel, space=space)
+            engine = self._engine(streams, space=space, keeper=keeper)
+            with self.stopping.telling(engine.stop):
+                if not self.stopping.stopped:
+                    await engine.run(ids, least_priority=least_priority)
+
+    async def verify_deliveries(self, ids: Sequence[int]) -> tuple[list[int], list[FailedFile]]:
+        """What Globus has brought to storage that was not visible then, and is here now, has arrived; returns the entries it is of, and what has not, and why.
+
+        Those files are wanted again, so that the next `sync` brings them.
+        """
+        if self.settings.globus.storage != "here":
+            return [], []
+        entries = [i for i in await self.catalogue.read(globus_endings.unverified_entries) if i in set(ids)]
+        files: list[int] = []
+        for empiar_id in entries:
+            files += await self.catalogue.write(
+                functools.partial(
+                    globus_endings.await_verification, empiar_id=empiar_id, now=int(self.clock())
+                )
+            )
+        if not entries:
+            return [], []
+        engine = self._engine({}, space=await self._space())
+        with self.stopping.telling(engine.stop):
+            await engine.run(entries)
+        failed = await self.catalogue.read(functools.partial(failed_files, ids=entries, only=set(files)))
+        return entries, failed
+
+    def transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
+        """The channels that stream, of `channel` or of the configuration; none where only Globus is allowed."""
+        transfer = self.settings.transfer
+        hosts = hosts_within(transfer, contact=self.settings.crawl.contact)
+        transports: dict[Channel, Transport] = {}
+        for name in (channel,) if channel else transfer.channels:
+            match name:
+                case Channel.HTTPS:
+                    transport: Transport = HttpsTransport(
+                        self.settings.archive.https_url, hosts=hosts, stall_s=transfer.stall_s
+                    )
+                case Channel.FTP:
+                    transport = FtpTransport(
+                        self.settings.archive.ftp_url, hosts=hosts, stall_s=transfer.stall_s
+                    )
+                case Channel.GLOBUS:
+                    continue
+            transports[name] = transport
+            stack.push_async_callback(transport.aclose)
+        return transports
+
+    def globus(self, stack: AsyncExitStack) -> GlobusService:
+        """The Transfer service for the configured account, closed with `stack`."""
+        from empiar_wire.globus import TransferService  # 130 ms, and most mirrors do without
+
+        service = TransferService.of(self.settings)
+        stack.push_async_callback(service.aclose)
+        return service
+
+    async def _keeper(
+        self,
+        stack: AsyncExitStack,
+        ids: Sequence[int],
+        channel: Channel | None,
+        *,
+        space: Space,
+    ) -> TaskKeeper | None:
+        """What runs the Globus channel; None where it has nothing to do.
+
+        Tasks that an earlier run left with the service are followed to their end, unless another channel is named: then its
+        files are fetched by that.
+        """
+        channels = (channel,) if channel else self.settings.transfer.channels
+        allowed = Channel.GLOBUS in channels
+        if not allowed:
+            if not await self.catalogue.read(globus_store.open_bundles):
+                return None
+            if channel is not None:
+                error = f"the channel {channel} was asked for"
+                await self.catalogue.write(
+                    functools.partial(
+                        globus_endings.abandon, error=error, now=int(self.clock()), empiar_ids=set(ids)
+                    )
+                )
+                return None
+        return TaskKeeper(
+            self.globus(stack),
+            self.settings,
+            catalogue=self.catalogue,
+            staging=self.folders.staging,
+            space=space,
+            channels=channels,
+            plans=allowed,
+            observer=self.observer,
+            clock=self.clock,
+        )
+
+    def _engine(
+        self,
+        streams: Mapping[Channel, Transport],
+        *,
+        space: Space,
+        keeper: TaskKeeper | None = None,
+    ) -> Engine:
+        deliveries = GlobusTransport(delivery_folder(self.folders.staging))
+        transports: dict[Channel, Transport] = {**streams, Channel.GLOBUS: deliveries}
+        endings = Endings(
+            catalogue=self.catalogue,
+            quarantine=self.folders.quarantine,
+            judge=Judge(transports, threads=self.threads),
+            arrivals=Arrivals(
+                catalogue=self.catalogue,
+                archive=self.folders.archive,
+                quarantine=self.folders.quarantine,
+                threads=self.threads,
+                observer=self.observer,
+                clock=self.clock,
+            ),
+            threads=self.threads,
+            observer=self.observer,
+            clock=self.clock,
+        )
+        return Engine(
+            catalogue=self.catalogue,
+            staging=self.folders.staging,
+            transports=transports,
+            settings=self.settings.transfer,
+            space=space,
+            endings=endings,
+            threads=self.threads,
+            observer=self.observer,
+            clock=self.clock,
+            managed=keeper,
+            visible_within_s=2 * self.settings.globus.poll,
+        )
+
+    async def _space(self) -> Space:
+        held = await self.catalogue.read(bytes_held)
+        return Space(self.folders.staging, self.settings.disk, held_bytes=held)
+
+
+def hosts_within(limits: CrawlSettings | TransferSettings, *, contact: str) -> Hosts:
+    """The hosts, asked within these limits by somebody who says who they are."""
+    return Hosts(
+        connections=limits.connections,
+        requests_per_s=limits.requests_per_s,
+        user_agent=user_agent(contact),
+    )
+
+
+def user_agent(contact: str) -> str:
+    """How we introduce ourselves to every server: product, version, and whoever runs this mirror."""
+    return f"empiar-mirror/{version('empiar-mirror')} ({contact or 'no contact configured'})"
