@@ -461,6 +461,19 @@ async def test_storage_elsewhere_is_unverified_until_verify_is_run_where_it_is(t
 # --- what need not wait, and what must ----------------------------------------------------------------------
 
 
+async def test_a_task_whose_submission_id_is_no_longer_good_is_found_by_its_label(tmp_path: Path) -> None:
+    """The answer was lost, and when it was asked for again the service had forgotten the id."""
+    faults = [
+        GlobusFault(kind=_K.LOSE_ANSWER, match="POST */transfer"),
+        GlobusFault(kind=_K.ERROR, match="POST */transfer", value="400 ClientError.BadRequest", times=None),
+    ]
+    async with Rehearsal([small_entry()], globus=standing_in(tmp_path, faults=faults)) as rehearsal:
+        assert (await synced(globus_settings(rehearsal, tmp_path), [ID])).transfer.failed == ()
+        assert_mirrored(rehearsal, tmp_path / "mirror", ID)
+        assert len(rehearsal.globus.submissions) == len(rehearsal.globus.tasks) == 1
+        assert rehearsal.bytes_served() == 0
+
+
 async def test_small_entries_come_without_a_word_to_globus(tmp_path: Path) -> None:
     async with Rehearsal([small_entry()], globus=standing_in(tmp_path)) as rehearsal:
         settings = globus_settings(rehearsal, tmp_path, channels=("globus", "https"))

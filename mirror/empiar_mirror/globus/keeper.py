@@ -257,7 +257,9 @@ class TaskKeeper:
         try:
             await tasks.submit(desk, bundle)
         except PermanentFault as fault:
-            await tasks.refused(desk, bundle, f"Globus does not take the task: {fault}")
+            # Submission ids are not good for ever: the answer to an earlier try may have been lost before that.
+            if not await tasks.found_by_label(desk, bundle):
+                await tasks.refused(desk, bundle, f"Globus does not take the task: {fault}")
 
     async def _clear_away(self, desk: Desk) -> None:
         """The tasks that an earlier run gave up are being cancelled, before anything that waits for them to end."""

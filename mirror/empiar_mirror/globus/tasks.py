@@ -149,11 +149,23 @@ async def submit(desk: Desk, bundle: Bundle) -> None:
             deadline_s=desk.settings.deadline,
         )
     )
+    await _record_task(desk, bundle, task_id)
+
+
+async def _record_task(desk: Desk, bundle: Bundle, task_id: str) -> None:
     await desk.catalogue.write(
         functools.partial(globus_store.record_task, bundle_id=bundle.bundle_id, task_id=task_id, now=desk.now)
     )
     link = task_link(desk.settings.web_url, task_id)
-    desk.observer(GlobusTaskSubmitted(task_id, bundle.label, len(files), bundle.bytes, link))
+    desk.observer(GlobusTaskSubmitted(task_id, bundle.label, bundle.files, bundle.bytes, link))
+
+
+async def found_by_label(desk: Desk, bundle: Bundle) -> bool:
+    """Whether the service has made a task of the bundle, which is on record then. A label is like no other (`mark`)."""
+    known = await desk.service.labelled(bundle.label)
+    if known:
+        await _record_task(desk, bundle, known[0].task_id)
+    return bool(known)
 
 
 async def refused(desk: Desk, bundle: Bundle, error: str) -> None:
