@@ -152,6 +152,11 @@ class Mirror:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def stopping(self) -> Stopping:
+        """Whether, and by whom, the mirror was told to stop."""
+        return self._stopping
+
     def stop(self) -> None:
         """What is running ends soon and keeps its partial work. For signal handlers of the event loop."""
         self._stopping.stop()
@@ -342,6 +347,19 @@ class Mirror:
             making=making,
             stopped=self._stopping.stopped,
         )
+
+    async def transfer_all(self, stopping: Stopping) -> None:
+        """Everything that is wanted of any entry has arrived, is parked or quarantined, or `stopping` was told; layouts are left to `finish`.
+
+        Raises: as `sync`.
+        """
+        work = replace(self._transferring(self.observer), stopping=stopping)
+        await work.run(None, None, least_priority=transfer_store.ANY_PRIORITY)
+        await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
+
+    async def finish(self, ids: Sequence[int]) -> None:
+        """What follows arrivals is done for these entries: roles, derived files, manifests, layouts."""
+        await self._finishing.follow(ids)
 
     def _transferring(self, observer: Observer) -> Transferring:
         return Transferring(

@@ -72,7 +72,8 @@ class LogObserver:
 
 def level_of(event: Event) -> int:
     """How loud an event is: warnings need a look, debug is for developers."""
-    if isinstance(event, _WARNING) or (isinstance(event, events.GlobusTaskEnded) and event.reason):
+    went_wrong = isinstance(event, events.GlobusTaskEnded | events.ConfigurationRead) and event.reason
+    if isinstance(event, _WARNING) or went_wrong:
         return logging.WARNING
     return logging.DEBUG if isinstance(event, _DEBUG) else logging.INFO
 

@@ -46,8 +46,8 @@ class Transferring:
     clock: Callable[[], float]
     stopping: Stopping
 
-    async def run(self, ids: Sequence[int], channel: Channel | None, *, least_priority: int) -> None:
-        """Every wanted file of these entries with this priority or a higher one has arrived, is parked or quarantined, or the run was stopped.
+    async def run(self, ids: Sequence[int] | None, channel: Channel | None, *, least_priority: int) -> None:
+        """Every wanted file of these entries (of all, if None) with this priority or a higher one has arrived, is parked or quarantined, or the run was stopped.
 
         Raises:
             AccountFault, ConfigFault: only Globus is allowed, and a person must act before it can be used.
@@ -118,7 +118,7 @@ class Transferring:
     async def _keeper(
         self,
         stack: AsyncExitStack,
-        ids: Sequence[int],
+        ids: Sequence[int] | None,
         channel: Channel | None,
         *,
         space: Space,
@@ -137,7 +137,10 @@ class Transferring:
                 error = f"the channel {channel} was asked for"
                 await self.catalogue.write(
                     functools.partial(
-                        globus_endings.abandon, error=error, now=int(self.clock()), empiar_ids=set(ids)
+                        globus_endings.abandon,
+                        error=error,
+                        now=int(self.clock()),
+                        empiar_ids=None if ids is None else set(ids),
                     )
                 )
                 return None

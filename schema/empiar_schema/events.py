@@ -233,6 +233,15 @@ class Paused(Event):
     until: str
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationRead(Event):
+    """A running service has read its configuration anew; a warning, with its reason, where it is wrong, not `in_force`, and the one before stays."""
+
+    name = "configuration.read"
+    in_force: bool
+    reason: str | None
+
+
 class Observer(Protocol):
     """Listens to events. Must be quick and must not raise."""
 

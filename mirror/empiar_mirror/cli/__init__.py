@@ -16,6 +16,7 @@ COMMANDS: Final = (
     "crawl",
     "plan",
     "sync",
+    "run",
     "status",
     "why",
     "verify",

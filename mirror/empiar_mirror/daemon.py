@@ -1,0 +1,260 @@
+"""The mirror as a service: crawls, fetches what is wanted, lays it out, and goes on through everything that passes by itself.
+
+Each of the loops below may fail and rest without the others; what only a person or a new start can put right ends them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from empiar_mirror import asking
+from empiar_mirror.app import Mirror
+from empiar_mirror.pace import rest_s, should_arrange, until_crawl_s
+from empiar_mirror.plan_facts import bytes_held
+from empiar_mirror.root_guard import RootGuard
+from empiar_mirror.space import Space
+from empiar_mirror.stopping import Stopping
+from empiar_schema import globus_store, transfer_store
+from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
+from empiar_schema.faults import (
+    AccountFault,
+    CatalogueFault,
+    ConfigFault,
+    EmpiarMirrorError,
+    StorageFault,
+    TransferFault,
+    UnreachableFault,
+)
+from empiar_schema.settings import Settings
+
+T = TypeVar("T")
+
+#: So often a loop that has nothing to do looks whether it has, though nobody told it.
+LOOK_S: Final = 60.0
+#: So often a full disk, or a root that is away, is looked at.
+LOOK_AT_DISK_S: Final = 15.0
+
+
+@dataclass(slots=True)
+class Daemon:
+    """One run of the service. It ends when it is stopped, or with what it cannot get over."""
+
+    mirror: Mirror
+    #: Reads the configuration anew.
+    read_settings: Callable[[], Settings]
+    look_s: float = LOOK_S
+    look_at_disk_s: float = LOOK_AT_DISK_S
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Something may be wanted that was not.
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Something of these entries has arrived since they were last arranged.
+    _touched: set[int] = field(default_factory=set)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _arranged_at: dict[int, float] = field(default_factory=dict)
+    #: Of the transfer that is running, so that it alone can be ended.
+    _transfer: Stopping | None = None
+    _guard: RootGuard | None = None
+
+    async def run(self) -> None:
+        """The service runs until `stop`; what is under way then is kept.
+
+        Raises:
+            CatalogueFault: the catalogue refused; a new start may help, and puts in order what this one left.
+        """
+        self._guard = RootGuard.of(self.mirror.settings.root)
+        with self.mirror.stopping.telling(self._stopped.set):
+            async with asyncio.TaskGroup() as loops:
+                work = [
+                    loops.create_task(loop())
+                    for loop in (self._crawling, self._transferring, self._arranging)
+                ]
+                await self._stopped.wait()
+                if self._transfer is not None:
+                    self._transfer.stop()
+                # A transfer ends by itself, and soon; what only waits is woken.
+                work[0].cancel()
+                self._wanted.set()
+                self._arrived.set()
+
+    def stop(self) -> None:
+        """Everything ends soon, and partial work is kept. For signal handlers of the loop."""
+        self._stopped.set()
+        self.mirror.stop()
+
+    def reload(self) -> None:
+        """The configuration file is in force as it stands now, or, if it is wrong, as it was. For signal handlers of the loop.
+
+        Another `root` needs another start.
+        """
+        try:
+            settings = self.read_settings()
+            if settings.root != self.mirror.settings.root:
+                raise ConfigFault(
+                    "root cannot change while the service runs", hint="stop it, and start it again"
+                )
+        except ConfigFault as fault:
+            self.mirror.observer(ConfigurationRead(False, str(fault)))
+            return
+        self.mirror.settings = settings
+        self.mirror.observer(ConfigurationRead(True, None))
+        if self._transfer is not None:
+            self._transfer.stop()  # begun again with the new limits and channels; partials are kept
+        self._wanted.set()
+
+    def observe(self, event: Event) -> None:
+        """Hears what arrives. To be among the mirror's observers."""
+        if isinstance(event, FileArrived):
+            self._touched.add(int(event.path.partition("/")[0]))
+            self._arrived.set()
+
+    # --- crawl ----------------------------------------------------------------------------------------
+
+    async def _crawling(self) -> None:
+        while not self._stopped.is_set():
+            await self._through(self._crawl)
+            await self._sleep(until_crawl_s(self.mirror.settings.crawl.interval))
+
+    async def _crawl(self) -> None:
+        begun = int(self.mirror.clock())
+        await self.mirror.crawl(None)
+        await self.mirror.catalogue.write(
+            functools.partial(_ask_for_news, settings=self.mirror.settings, since=begun)
+        )
+        self._wanted.set()
+
+    # --- transfer -------------------------------------------------------------------------------------
+
+    async def _transferring(self) -> None:
+        while not self._stopped.is_set():
+            self._wanted.clear()
+            due = await self._asked(_next_transfer)
+            if due is None or due > self.mirror.clock():
+                wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
+                await self._wait(self._wanted, max(0.05, wait_s))
+                continue
+            await self._through(self._run_transfer)
+
+    async def _run_transfer(self) -> None:
+        self._transfer = Stopping()
+        try:
+            await self.mirror.transfer_all(self._transfer)
+        finally:
+            self._transfer = None
+            self._arrived.set()
+
+    # --- layouts --------------------------------------------------------------------------------------
+
+    async def _arranging(self) -> None:
+        while not self._stopped.is_set():
+            await self._wait(self._arrived, self.look_s)
+            self._arrived.clear()
+            for empiar_id in sorted(self._touched):
+                if self._stopped.is_set():
+                    return
+                left, _ = await self._asked(
+                    functools.partial(transfer_store.unfinished, empiar_ids=[empiar_id])
+                )
+                now = self.mirror.clock()
+                if should_arrange(left=left, arranged_at=self._arranged_at.get(empiar_id), now=now):
+                    self._touched.discard(empiar_id)
+                    self._arranged_at[empiar_id] = now
+                    await self._through(functools.partial(self.mirror.finish, [empiar_id]))
+
+    # --- rests ----------------------------------------------------------------------------------------
+
+    async def _through(self, work: Callable[[], Awaitable[object]]) -> None:
+        """`work` is done, or has been tried until it could be, or the service is stopped.
+
+        Raises:
+            CatalogueFault: the catalogue refused.
+        """
+        failures = 0
+        while not self._stopped.is_set():
+            await self._until_root_is_there()
+            try:
+                await work()
+            except StorageFault as fault:
+                failures += 1
+                await self._until_disk_allows(fault, failures)
+            except CatalogueFault:
+                if not await self._root_is_away():
+                    raise
+            except (AccountFault, ConfigFault, TransferFault, UnreachableFault) as fault:
+                failures += 1
+                wait_s = rest_s(failures)
+                self._pause(fault, f"it is tried again in {wait_s:.0f} s")
+                await self._sleep(wait_s)
+            else:
+                return
+
+    async def _asked(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What the catalogue answers, once it is there."""
+        while True:
+            await self._until_root_is_there()
+            try:
+                return await self.mirror.catalogue.read(query)
+            except CatalogueFault:
+                if self._stopped.is_set() or not await self._root_is_away():
+                    raise
+
+    async def _root_is_away(self) -> bool:
+        assert self._guard is not None
+        return await asyncio.to_thread(self._guard.missing) is not None
+
+    async def _until_root_is_there(self) -> None:
+        assert self._guard is not None
+        told = False
+        while (missing := await asyncio.to_thread(self._guard.missing)) and not self._stopped.is_set():
+            if not told:
+                self.mirror.observer(Paused(missing, "it is there again"))
+                told = True
+            await self._sleep(self.look_at_disk_s)
+
+    async def _until_disk_allows(self, fault: StorageFault, failures: int) -> None:
+        if not fault.full:
+            wait_s = rest_s(failures)
+            self._pause(fault, f"it is tried again in {wait_s:.0f} s")
+            await self._sleep(wait_s)
+            return
+        self._pause(fault, "the file system is below disk.low_watermark and the mirror below its quota")
+        while not self._stopped.is_set():
+            await self._sleep(self.look_at_disk_s)
+            held = await self._asked(bytes_held)
+            space = Space(self.mirror.folders.staging, self.mirror.settings.disk, held_bytes=held)
+            if space.below_low_watermark and space.refusal(0) is None:
+                return
+
+    def _pause(self, fault: EmpiarMirrorError, until: str) -> None:
+        hint = f" ({fault.hint})" if fault.hint else ""
+        self.mirror.observer(Paused(f"{fault}{hint}", until))
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._wait(self._stopped, seconds)
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+def _next_transfer(conn: sqlite3.Connection) -> int | None:
+    """When there is something to transfer, or to follow, at the earliest."""
+    return 0 if globus_store.open_bundles(conn) else transfer_store.next_not_before(conn)
+
+
+def _ask_for_news(conn: sqlite3.Connection, *, settings: Settings, since: int) -> None:
+    """Files that are listed since then, of entries that were asked for, are wanted, as far as those were."""
+    rows = conn.execute(
+        "SELECT DISTINCT l.empiar_id FROM listing l JOIN copy_progress p ON p.empiar_id = l.empiar_id"
+        " WHERE l.completed_at >= ? AND p.files > 0",
+        (since,),
+    ).fetchall()
+    for (empiar_id,) in rows:
+        asking.ask_as_before(conn, empiar_id, settings=settings, now=since)

@@ -1,0 +1,214 @@
+"""The service: it goes on by itself, and through everything that passes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+
+from empiar_mirror.daemon import Daemon
+from empiar_mirror.observers import all_of
+from empiar_mirror.rehearsal.archive import ArchiveFile
+from empiar_mirror.rehearsal.entries import big_entry
+from empiar_mirror.rehearsal.server import Rehearsal
+from empiar_schema.configuration import load
+from empiar_schema.events import ConfigurationRead, Event, Paused
+from empiar_schema.settings import Settings
+from independent import assert_mirrored, assert_tidy
+from mirrors import opened, settings_for
+
+ID = 10190
+ENTRY = {f"m_{n:03d}.mrc": 40_000 + n for n in range(30)}
+
+
+def quick_settings(rehearsal: Rehearsal, folder: Path, *, more: str = "") -> Settings:
+    settings = settings_for(rehearsal, folder, more=more)
+    crawl = settings.crawl.model_copy(update={"interval": 2.0})
+    return settings.model_copy(update={"crawl": crawl})
+
+
+@asynccontextmanager
+async def running(settings: Settings, events: list[Event]) -> AsyncIterator[Daemon]:
+    """The service, at work; it is stopped at the end, and must end by itself then."""
+    with opened(settings, events) as mirror:
+        daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1)
+        mirror.observer = all_of([mirror.observer, daemon.observe])
+        task = asyncio.create_task(daemon.run())
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            await task
+
+
+async def until(moment: Callable[[], bool], task_s: float = 60) -> None:
+    async with asyncio.timeout(task_s):
+        while not moment():
+            await asyncio.sleep(0.02)
+
+
+def here(settings: Settings) -> set[str]:
+    """Files in the archive folder of the entry."""
+    folder = settings.root / "archive" / str(ID)
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_what_was_asked_for_arrives_and_so_does_what_is_listed_of_it_later(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.sync([ID])
+        events: list[Event] = []
+        async with running(settings, events):
+            await asyncio.sleep(0.5)
+            rehearsal.archive.add_file(ID, b"data/new.mrc", ArchiveFile(12_345, 1_700_000_000))
+            rehearsal.archive.touch_record(ID, date.today().isoformat())  # noqa: DTZ011
+            await until(lambda: "data/new.mrc" in here(settings))
+            await until(lambda: any(event.name == "listing.replaced" for event in events))
+            manifest = settings.root / "manifests" / str(ID) / "manifest-sha256.txt"
+            await until(lambda: manifest.exists() and "new.mrc" in manifest.read_text())
+        assert_mirrored(rehearsal, settings.root, ID)
+        assert_tidy(settings.root)
+
+
+async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.crawl([ID])
+            await mirror.catalogue.write(wanted)
+        small = settings.disk.model_copy(update={"quota": 300_000})
+        events: list[Event] = []
+        async with running(settings.model_copy(update={"disk": small}), events) as daemon:
+            await until(
+                lambda: any(isinstance(event, Paused) and "watermark" in event.until for event in events)
+            )
+            assert 0 < len(here(settings)) < 30
+            daemon.mirror.settings = settings  # as after the quota was raised and SIGHUP sent
+            await until(lambda: len(here(settings)) == 31)
+            manifest = settings.root / "manifests" / str(ID) / "manifest-sha256.txt"
+            await until(lambda: manifest.exists() and len(manifest.read_text().splitlines()) == 31)
+        assert_mirrored(rehearsal, settings.root, ID)
+
+
+def wanted(conn: object) -> None:
+    import sqlite3
+
+    from empiar_mirror.asking import ask_for_whole
+
+    assert isinstance(conn, sqlite3.Connection)
+    ask_for_whole(conn, ID, now=1)
+
+
+async def test_a_root_that_is_away_is_waited_for_and_nothing_is_written_in_its_place(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.crawl([ID])
+        away = tmp_path / "away"
+        events: list[Event] = []
+        async with running(settings, events) as daemon:
+            await until(lambda: any(event.name == "entry.crawled" for event in events) or bool(events))
+            settings.root.rename(away)
+            daemon.mirror.catalogue.write_now(wanted)  # its files are open, wherever they are
+            daemon._wanted.set()
+            await until(lambda: any(isinstance(event, Paused) for event in events))
+            assert not settings.root.exists()
+            away.rename(settings.root)
+            await until(lambda: len(here(settings)) == 31)
+        assert_mirrored(rehearsal, settings.root, ID)
+
+
+# --- as a process -------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def service(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """``empiar-mirror run``, and the lines it writes."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "empiar_mirror", "run", "--log-format", "json",
+        cwd=folder, env=dict(os.environ), stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    lines: list[str] = []
+
+    async def read() -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            lines.append(line.decode())
+
+    reading = asyncio.create_task(read())
+    try:
+        yield process, lines
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+
+async def test_the_service_lives_through_kills_wrong_configurations_and_ends_when_it_is_told(
+    tmp_path: Path,
+) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = settings_for(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.crawl([ID])
+            await mirror.catalogue.write(wanted)
+        file = tmp_path / "empiar-mirror.toml"
+        right = file.read_text()
+        for count in (3, 12):
+            async with service(tmp_path) as (process, _):
+                await until(lambda n=count: len(here(settings)) >= n)  # type: ignore[misc]
+                process.kill()
+        async with service(tmp_path) as (process, lines):
+            await until(lambda: len(here(settings)) == 31)
+            file.write_text(right.replace("requests_per_s", "requests_per_sec"))
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: any('"in_force": false' in line for line in lines))
+            file.write_text(right)
+            process.send_signal(signal.SIGHUP)
+            await until(lambda: any('"in_force": true' in line for line in lines))
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 30) == 130
+        assert_mirrored(rehearsal, settings.root, ID)
+        assert_tidy(settings.root)
+
+
+async def test_a_second_service_on_the_same_root_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, {"a.mrc": 5000})]) as rehearsal:
+        settings = settings_for(rehearsal, tmp_path)
+        with opened(settings):
+            pass
+        async with service(tmp_path) as (first, said):
+            await until(lambda: any("until stopped" in line for line in said))
+            async with service(tmp_path) as (second, lines):
+                assert await second.wait() == 4
+                await until(lambda: any(str(first.pid) in line for line in lines))
+
+
+async def test_reading_the_configuration_anew_reaches_the_transfer_under_way(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.crawl([ID])
+            await mirror.catalogue.write(wanted)
+        events: list[Event] = []
+        async with running(settings, events) as daemon:
+            await until(lambda: len(here(settings)) > 2)
+            (tmp_path / "empiar-mirror.toml").write_text(
+                (tmp_path / "empiar-mirror.toml").read_text() + '\n[scrub]\nperiod = "30d"\n'
+            )
+            daemon.read_settings = lambda: load(tmp_path / "empiar-mirror.toml", environ={}, cwd=tmp_path)
+            daemon.reload()
+            assert any(isinstance(event, ConfigurationRead) and event.in_force for event in events)
+            assert daemon.mirror.settings.scrub.period == 30 * 86_400
+            await until(lambda: len(here(settings)) == 31)
+        assert_mirrored(rehearsal, settings.root, ID)
