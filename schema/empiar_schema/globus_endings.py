@@ -159,11 +159,14 @@ def abandon(
             if bundle.submission_id is None:
                 end_bundle(conn, bundle.bundle_id, status="DISSOLVED", error=error, now=now)
             else:
-                cancelling(conn, bundle.bundle_id, reason=error)
-                conn.execute(
-                    f"UPDATE globus_bundle SET state = {_ABANDONED} WHERE bundle_id = ?", (bundle.bundle_id,)
-                )
+                give_up_bundle(conn, bundle.bundle_id, reason=error)
     return freed
+
+
+def give_up_bundle(conn: sqlite3.Connection, bundle_id: int, *, reason: str) -> None:
+    """Nothing of the bundle is waited for: its task is to be cancelled, whenever the service can be reached."""
+    cancelling(conn, bundle_id, reason=reason)
+    conn.execute(f"UPDATE globus_bundle SET state = {_ABANDONED} WHERE bundle_id = ?", (bundle_id,))
 
 
 def fresh_tries(conn: sqlite3.Connection, empiar_ids: Sequence[int]) -> None:

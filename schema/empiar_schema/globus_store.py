@@ -199,6 +199,15 @@ def entries_under_way(conn: sqlite3.Connection) -> set[int]:
     return {row[0] for row in rows}
 
 
+def spent_bundles(conn: sqlite3.Connection) -> set[int]:
+    """Bundles whose task has not ended by our record, though nothing of them is waited for any more."""
+    rows = conn.execute(
+        f"SELECT bundle_id FROM globus_bundle b WHERE state = {_SUBMITTED} AND NOT EXISTS"
+        f" (SELECT 1 FROM globus_item g WHERE g.bundle_id = b.bundle_id AND g.state = {_UNDER_WAY})"
+    )
+    return {row[0] for row in rows}
+
+
 def under_way_ids(conn: sqlite3.Connection) -> set[int]:
     """Files that are claimed for the service."""
     rows = conn.execute(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from empiar_mirror.app import SyncReport
-from empiar_mirror.rehearsal.archive import Entry
+from empiar_mirror.rehearsal.archive import ArchiveFile, Entry
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.globus.faults import REQUEST_KINDS, GlobusFault, GlobusFaultKind
 from empiar_mirror.rehearsal.server import Rehearsal
@@ -472,6 +472,22 @@ async def test_a_task_whose_submission_id_is_no_longer_good_is_found_by_its_labe
         assert_mirrored(rehearsal, tmp_path / "mirror", ID)
         assert len(rehearsal.globus.submissions) == len(rehearsal.globus.tasks) == 1
         assert rehearsal.bytes_served() == 0
+
+
+async def test_a_task_that_goes_on_with_what_nobody_asked_for_is_not_waited_for(tmp_path: Path) -> None:
+    """A folder is copied as a whole, and holds a file that no listing named, and that cannot be read."""
+    faults = [GlobusFault(kind=_K.WITHHOLD, match="*unlisted.mrc", times=None)]
+    async with Rehearsal([small_entry()], globus=standing_in(tmp_path, faults=faults)) as rehearsal:
+        settings = globus_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.crawl([ID])
+            rehearsal.archive.add_file(ID, b"data/unlisted.mrc", ArchiveFile(5000, 1_700_000_000))
+            assert (await mirror.sync([ID])).transfer.failed == ()
+            states = rows(mirror, "SELECT state, cancelled_because FROM globus_tasks")
+        assert states[0][0] in ("abandoned", "ended")
+        assert "all that was wanted" in str(states[0][1])
+        assert channels_used(tmp_path / "mirror") == {"globus": 41}
+        assert not (tmp_path / "mirror" / "archive" / str(ID) / "data" / "unlisted.mrc").exists()
 
 
 async def test_small_entries_come_without_a_word_to_globus(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ class TaskKeeper:
         """Whether something is with the service, and whether something waits that only we can bring, or give up."""
         busy = globus_store.entries_under_way(conn)
         under_way = bool(busy if self._ids is None else busy & set(self._ids))
+        # A task that has brought everything ends within moments, and is then off the books, if the service can be asked.
+        under_way |= self._failures == 0 and bool(globus_store.spent_bundles(conn))
         if not self._alone:
             return under_way, False
         waiting = transfer_store.waiting_entries(

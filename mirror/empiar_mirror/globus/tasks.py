@@ -28,6 +28,8 @@ from empiar_wire.globus_facts import GlobusService, Skipped, Submission, Task, T
 
 #: After a failure only this is safe: the service writes under final names, and weaker levels take a half-written file for whole.
 CHECKSUM: Final = "checksum"
+#: A task that copies what nobody waits for, because it was not listed, has so many polls to end.
+_POLLS_TO_END: Final = 5
 #: More other names in a folder are not worth a filter.
 _MOST_OTHERS: Final = 2_000
 
@@ -46,6 +48,8 @@ class Watch:
     since: float
     files: int = 0
     bytes: int = 0
+    #: Since when nothing of the bundle is waited for.
+    spent_since: float | None = None
     #: Errors, and bytes, when the errors were last forgiven.
     faults: int = 0
     forgiven_at_bytes: int = 0
@@ -212,6 +216,9 @@ async def follow(desk: Desk, bundle: Bundle) -> None:
         await desk.service.cancel(bundle.task_id)  # once more: the last time may not have reached the service
         return
     watch = desk.watch(bundle.bundle_id).look(task, bundle_bytes=bundle.bytes, now=desk.monotonic())
+    if bundle.bundle_id in await desk.catalogue.read(globus_store.spent_bundles):
+        await _let_end(desk, bundle, watch)
+        return
     reason = why_cancel(
         task,
         idle_s=watch.idle_s(desk.monotonic()),
@@ -220,6 +227,16 @@ async def follow(desk: Desk, bundle: Bundle) -> None:
     )
     if reason is not None:
         await cancel(desk, bundle, reason)
+
+
+async def _let_end(desk: Desk, bundle: Bundle, watch: Watch) -> None:
+    """All that is wanted of the bundle is here: its task has some polls to end by itself, and is given up then."""
+    if watch.spent_since is None:
+        watch.spent_since = desk.monotonic()
+    if desk.monotonic() - watch.spent_since > _POLLS_TO_END * desk.settings.poll:
+        reason = "all that was wanted of it is here"
+        give_up = functools.partial(globus_endings.give_up_bundle, bundle_id=bundle.bundle_id, reason=reason)
+        await desk.catalogue.write(give_up)
 
 
 async def cancel(desk: Desk, bundle: Bundle, reason: str) -> None:
