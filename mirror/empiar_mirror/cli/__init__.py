@@ -19,6 +19,7 @@ COMMANDS: Final = (
     "status",
     "why",
     "verify",
+    "scrub",
     "repair",
     "make",
     "arrange",
