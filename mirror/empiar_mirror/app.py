@@ -34,9 +34,11 @@ from empiar_mirror.reports import (
     ImportReport,
     MakeReport,
     RecoveryReport,
+    ScrubReport,
     TransferReport,
     VerifyReport,
 )
+from empiar_mirror.scrub import Scrubber
 from empiar_mirror.stopping import Stopping
 from empiar_mirror.transfer_facts import failed_files, files_here, files_unverified, stale_entries
 from empiar_mirror.transferring import Transferring, hosts_within
@@ -45,7 +47,7 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
 from empiar_schema.faults import CatalogueFault, ConfigFault
 from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.settings import Settings
+from empiar_schema.settings import ScrubSettings, Settings
 from empiar_schema.states import Channel, CopyState
 from empiar_wire.http import PoliteHttp
 
@@ -431,6 +433,44 @@ class Mirror:
             sorted({int(f.path.partition("/")[0]) for f in report.damaged})
         )
         return report
+
+    async def scrub(
+        self,
+        ids: Sequence[int] | None,
+        *,
+        seconds: float | None = None,
+        bytes_per_s: int | None = None,
+        at_any_hour: bool = False,
+    ) -> ScrubReport:
+        """One run of `Scrubber.run` over these entries, or over all, for at most so many seconds; `bytes_per_s` instead of the configured rate.
+
+        Raises:
+            ConfigFault: the catalogue has never heard of one of the entries.
+            StorageFault: the disk refused, or seems to be away.
+        """
+        chosen = None if ids is None else await self._ids(ids)
+        own: dict[str, object] = {} if bytes_per_s is None else {"bytes_per_s": bytes_per_s}
+        if at_any_hour:
+            own["hours"] = ""
+        scrubber = self.scrubber(self.settings.scrub.model_copy(update=own))
+        ends = time.monotonic() + (float("inf") if seconds is None else seconds)
+        try:
+            return await scrubber.run(lambda: self._stopping.stopped or time.monotonic() >= ends, ids=chosen)
+        finally:
+            scrubber.close()
+
+    def scrubber(self, settings: ScrubSettings) -> Scrubber:
+        """What reads again what is here; for runs of many hours, too."""
+        return Scrubber(
+            catalogue=self.catalogue,
+            archive=self.folders.archive,
+            quarantine=self.folders.quarantine,
+            threads=self._threads,
+            settings=settings,
+            withdraw=self._finishing.withdraw_damaged,
+            observer=self.observer,
+            clock=self.clock,
+        )
 
     def _verifier(self) -> Verifier:
         return Verifier(

@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 #: So often a loop that has nothing to do looks whether it has, though nobody told it.
 LOOK_S: Final = 60.0
+#: So often it is looked whether a file's proof has grown old.
+SCRUB_S: Final = 600.0
 #: So often a full disk, or a root that is away, is looked at.
 LOOK_AT_DISK_S: Final = 15.0
 
@@ -50,6 +52,7 @@ class Daemon:
     read_settings: Callable[[], Settings]
     look_s: float = LOOK_S
     look_at_disk_s: float = LOOK_AT_DISK_S
+    scrub_s: float = SCRUB_S
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     #: Something may be wanted that was not.
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,10 +73,8 @@ class Daemon:
         self._guard = RootGuard.of(self.mirror.settings.root)
         with self.mirror.stopping.telling(self._stopped.set):
             async with asyncio.TaskGroup() as loops:
-                work = [
-                    loops.create_task(loop())
-                    for loop in (self._crawling, self._transferring, self._arranging)
-                ]
+                every = (self._crawling, self._transferring, self._arranging, self._scrubbing)
+                work = [loops.create_task(loop()) for loop in every]
                 await self._stopped.wait()
                 if self._transfer is not None:
                     self._transfer.stop()
@@ -165,6 +166,22 @@ class Daemon:
                     self._touched.discard(empiar_id)
                     self._arranged_at[empiar_id] = now
                     await self._through(functools.partial(self.mirror.finish, [empiar_id]))
+
+    # --- scrub ----------------------------------------------------------------------------------------
+
+    async def _scrubbing(self) -> None:
+        while not self._stopped.is_set():
+            await self._through(self._scrub)
+            self._wanted.set()  # what was damaged is wanted again
+            await self._sleep(self.scrub_s)
+
+    async def _scrub(self) -> None:
+        settings = self.mirror.settings
+        scrubber = self.mirror.scrubber(settings.scrub)
+        try:
+            await scrubber.run(lambda: self._stopped.is_set() or self.mirror.settings is not settings)
+        finally:
+            scrubber.close()
 
     # --- rests ----------------------------------------------------------------------------------------
 

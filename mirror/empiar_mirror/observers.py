@@ -25,12 +25,14 @@ _DEBUG: Final = (
     events.StepTaken,
     events.ListingProgressed,
     events.JobStepTaken,
+    events.ScrubStepTaken,
     events.GlobusTaskProgressed,
 )
 _WARNING: Final = (
     events.CrawlFailed,
     events.AttemptFailed,
     events.FileGivenUp,
+    events.FileDamaged,
     events.JobFailed,
     events.EntryAbsent,
     events.GlobusOut,

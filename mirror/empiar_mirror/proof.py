@@ -42,30 +42,49 @@ class Finding:
     wrong: str | None
     #: Finding codes that only reading every byte could give (the file is as the archive sent it, all the same).
     problems: tuple[str, ...] = ()
+    #: The system's error number, where it refused to open or to read.
+    errno: int | None = None
 
 
 def check(archive: Path, file: HereFile, *, quick: bool) -> Finding:
     """Whether the file at its final path is the one on record; `quick` looks at size and header only."""
-    path = archive_path(archive, file.remote)
+    opened = open_copy(archive, file)
+    if isinstance(opened, Finding):
+        return opened
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return Finding(file, 0, "it is missing")
+        if quick:
+            return Finding(file, 0, _header_finding(archive_path(archive, file.remote), file))
+        reading = Reading(opened, file)
+        while reading.step(_READ_BYTES):
+            pass
+        return reading.finding()
     except OSError as error:
-        return Finding(file, 0, f"it cannot be opened: {error.strerror}")
+        return Finding(file, 0, f"it cannot be read: {error.strerror}", errno=error.errno)
+    finally:
+        os.close(opened)
+
+
+def open_copy(archive: Path, file: HereFile) -> int | Finding:
+    """A descriptor of the file at its final path, whose size is that on record; else what is wrong with it."""
+    try:
+        fd = os.open(archive_path(archive, file.remote), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError as error:
+        return Finding(file, 0, "it is missing", errno=error.errno)
+    except OSError as error:
+        return Finding(file, 0, f"it cannot be opened: {error.strerror}", errno=error.errno)
+    wrong, number = None, None
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            return Finding(file, 0, "it is no regular file")
-        if status.st_size != file.size:
-            return Finding(file, 0, f"it has {status.st_size} bytes, the record says {file.size}")
-        if quick:
-            return Finding(file, 0, _header_finding(path, file))
-        return _read_through(fd, file)
+            wrong = "it is no regular file"
+        elif status.st_size != file.size:
+            wrong = f"it has {status.st_size} bytes, the record says {file.size}"
     except OSError as error:
-        return Finding(file, 0, f"it cannot be read: {error.strerror}")
-    finally:
-        os.close(fd)
+        wrong, number = f"it cannot be read: {error.strerror}", error.errno
+    if wrong is None:
+        return fd
+    os.close(fd)
+    return Finding(file, 0, wrong, errno=number)
 
 
 def _header_finding(path: Path, file: HereFile) -> str | None:
@@ -75,27 +94,47 @@ def _header_finding(path: Path, file: HereFile) -> str | None:
     return f"its header is damaged: {new[0].detail}" if new else None
 
 
-def _read_through(fd: int, file: HereFile) -> Finding:
-    sha256 = hashlib.sha256()
-    scanner = Scanner(file.remote.name)
-    content = scan_of(FileBytes(fd, file.size), name=file.remote.name)
-    buffer = bytearray(_READ_BYTES)
-    view = memoryview(buffer)
-    count = 0
-    while got := os.readv(fd, [buffer]):
-        sha256.update(view[:got])
-        scanner.feed(view[:got])
-        if content is not None:
-            content.feed(view[:got])
-        count += got
-    # A verified file will not be read again soon; leave the page cache to those who work.
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    if sha256.digest() == file.sha256:
-        scanner.end()
-        found = (*scanner.findings, *(content.end() if content is not None else ()))
+class Reading:
+    """One copy being read through, in pieces of any size, against its record. The descriptor stays its owner's."""
+
+    def __init__(self, fd: int, file: HereFile) -> None:
+        self._fd = fd
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._scanner = Scanner(file.remote.name)
+        self._content = scan_of(FileBytes(fd, file.size), name=file.remote.name)
+        self._buffer = bytearray()
+        self._count = 0
+
+    def step(self, count: int) -> int:
+        """The next bytes, at most `count`, were looked at; how many, 0 at the end.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        if not self._buffer:
+            self._buffer = bytearray(min(count, max(self._file.size, 1)))
+        view = memoryview(self._buffer)[:count]
+        got = os.readv(self._fd, [view])
+        self._sha256.update(view[:got])
+        self._scanner.feed(view[:got])
+        if self._content is not None:
+            self._content.feed(view[:got])
+        self._count += got
+        return got
+
+    def finding(self) -> Finding:
+        """What the bytes read say of the copy; to be asked once, at the end."""
+        file = self._file
+        # A verified file will not be read again soon; leave the page cache to those who work.
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if self._sha256.digest() != file.sha256:
+            wrong = f"its sha256 is {self._sha256.hexdigest()}, the record says {file.sha256.hex()}"
+            return Finding(file, self._count, wrong)
+        self._scanner.end()
+        found = (*self._scanner.findings, *(self._content.end() if self._content is not None else ()))
         codes = dict.fromkeys(evidence.code for evidence in found)
-        return Finding(file, count, None, tuple(code for code in codes if code not in file.problems))
-    return Finding(file, count, f"its sha256 is {sha256.hexdigest()}, the record says {file.sha256.hex()}")
+        return Finding(file, self._count, None, tuple(code for code in codes if code not in file.problems))
 
 
 class Verifier:
@@ -160,7 +199,7 @@ class Verifier:
         )
         for finding in findings:
             if finding.problems:
-                await self._catalogue.write(functools.partial(_add_problems, finding=finding))
+                await self._catalogue.write(functools.partial(add_problems, finding=finding))
             if finding.wrong is not None:
                 await self._catalogue.write(
                     functools.partial(
@@ -197,7 +236,7 @@ class Verifier:
             put_aside(self._quarantine, file.remote, rejected=path, reason=reason, now=self._clock())
 
 
-def _add_problems(conn: sqlite3.Connection, *, finding: Finding) -> None:
+def add_problems(conn: sqlite3.Connection, *, finding: Finding) -> None:
     """Findings are added to the header's facts; nothing that is on record is lost."""
     file = finding.file
     known = header_store.image_of(conn, file.file_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from empiar_schema.jobs import JobState
@@ -122,6 +123,31 @@ class VerifyReport:
             self.derived + other.derived,
             stopped=self.stopped or other.stopped,
         )
+
+
+class ScrubEnd(StrEnum):
+    """Why a run of scrubbing ended."""
+
+    NOTHING_DUE = "nothing is due"
+    HOURS = "outside scrub.hours"
+    ASKED = "told to end"
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubReport:
+    """What one run of scrubbing read and found."""
+
+    checked: int
+    bytes_read: int
+    #: Named with why; those in state `wanted` come again with the next transfer, the others are listed by EMPIAR no longer.
+    damaged: tuple[FailedFile, ...]
+    #: Damaged before, found sound now.
+    restored: int
+    ended: ScrubEnd
+    #: When the copy that waits longest was last proven; None where nothing is here.
+    oldest_proof: str | None
+    #: Whether a pass at this rate and within these hours takes longer than `scrub.period`.
+    too_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,37 @@ class FileGivenUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileDamaged(Event):
+    """Scrubbing found a file that is not the one on record; `next_state` is wanted where the archive can replace it."""
+
+    name = "file.damaged"
+    file_id: int
+    path: str
+    reason: str
+    next_state: CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubStepTaken(Event):
+    """Scrubbing has read a piece of a file (``read``), recorded sound files (``recorded``), or dealt with a damaged one (``damaged``, ``hidden``, ``set_aside``, ``wanted``)."""
+
+    name = "scrub.step_taken"
+    file_id: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubEnded(Event):
+    """A run of scrubbing has ended."""
+
+    name = "scrub.ended"
+    files: int
+    bytes: int
+    damaged: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken(Event):
     """A step of a file's journey is done: ``claimed``, ``transferred``, ``verified``, ``synced``, ``linked``, ``recorded``, ``tidied``."""
 

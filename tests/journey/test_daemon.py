@@ -37,7 +37,7 @@ def quick_settings(rehearsal: Rehearsal, folder: Path, *, more: str = "") -> Set
 async def running(settings: Settings, events: list[Event]) -> AsyncIterator[Daemon]:
     """The service, at work; it is stopped at the end, and must end by itself then."""
     with opened(settings, events) as mirror:
-        daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1)
+        daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1, scrub_s=0.2)
         mirror.observer = all_of([mirror.observer, daemon.observe])
         task = asyncio.create_task(daemon.run())
         try:
@@ -94,6 +94,23 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
             await until(lambda: len(here(settings)) == 31)
             manifest = settings.root / "manifests" / str(ID) / "manifest-sha256.txt"
             await until(lambda: manifest.exists() and len(manifest.read_text().splitlines()) == 31)
+        assert_mirrored(rehearsal, settings.root, ID)
+
+
+async def test_a_file_that_rots_is_found_and_fetched_again(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.sync([ID])
+        file = settings.root / "archive" / str(ID) / "data" / "m_003.mrc"
+        sound = file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        often = settings.scrub.model_copy(update={"period": 0.5})
+        events: list[Event] = []
+        async with running(settings.model_copy(update={"scrub": often}), events):
+            await until(lambda: file.exists() and file.read_bytes() == sound)
+        assert list((settings.root / "quarantine" / str(ID)).glob("*.bytes"))
         assert_mirrored(rehearsal, settings.root, ID)
 
 

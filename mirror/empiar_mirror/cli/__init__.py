@@ -20,6 +20,7 @@ COMMANDS: Final = (
     "status",
     "why",
     "verify",
+    "scrub",
     "repair",
     "make",
     "arrange",

@@ -1,0 +1,345 @@
+"""Scrubbing: what is here is read again, the oldest proof first, within hours and at a rate; damage is replaced.
+
+Its only state is `verified_at` in the catalogue: killed at any moment, the next run goes on with the oldest proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from empiar_mirror.arrive import archive_path, put_aside
+from empiar_mirror.presence import many_in_a_row, require_disk
+from empiar_mirror.proof import Finding, Reading, add_problems, open_copy
+from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
+from empiar_mirror.scrub_budget import (
+    ASSUMED_BYTES_PER_S,
+    SUSPICIOUS_RUN,
+    ByteRate,
+    due,
+    from_wrong_clock,
+    hours_open,
+    pass_seconds,
+    piece_bytes,
+)
+from empiar_mirror.threads import in_thread
+from empiar_schema import scrub_store
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.copies import HereFile, is_gone
+from empiar_schema.events import FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
+from empiar_schema.scrub_store import BEFORE_ALL, END_OF_TIME, Proof
+from empiar_schema.settings import ScrubSettings
+from empiar_schema.states import CopyState
+from empiar_schema.times import iso
+
+#: Proofs asked for at once, and sound files recorded at once.
+_GROUP_FILES: Final = 256
+#: Sound bytes that are recorded at once at the latest: what a kill costs.
+_GROUP_BYTES: Final = 2**30
+#: The longest rest before somebody may stop it, seconds.
+_NAP_S: Final = 0.5
+
+
+class _Ended(Exception):
+    def __init__(self, why: ScrubEnd) -> None:
+        self.why = why
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file that is being read: closed hours interrupt it, and the next run goes on in it."""
+
+    file: HereFile
+    fd: int
+    reading: Reading
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run: when it is to end, and what it has found."""
+
+    until: Callable[[], bool]
+    checked: int = 0
+    bytes_read: int = 0
+    restored: int = 0
+    damaged: list[FailedFile] = field(default_factory=list)
+    #: Read and sound, not recorded yet.
+    sound: list[Finding] = field(default_factory=list)
+    sound_bytes: int = 0
+    #: Not as on record, the latest in a row: believed when a sound file follows, or nothing more.
+    suspects: list[Finding] = field(default_factory=list)
+
+
+class Scrubber:
+    """Reads what is here again. One run at a time; `close` it in the end.
+
+    `withdraw` is to take the damaged files of these entries out of their layouts. `timer` is a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        archive: Path,
+        quarantine: Path,
+        threads: Executor,
+        settings: ScrubSettings,
+        withdraw: Callable[[Sequence[int]], Awaitable[None]],
+        observer: Observer = nobody,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._catalogue = catalogue
+        self._archive = archive
+        self._quarantine = quarantine
+        self._threads = threads
+        self._settings = settings
+        self._withdraw = withdraw
+        self._observer = observer
+        self._clock = clock
+        self._timer = timer
+        self._sleep = sleep
+        self._rate = ByteRate(settings.bytes_per_s)
+        self._piece = piece_bytes(settings.bytes_per_s)
+        self._rested_at = float("-inf")
+        self._interrupted: _Open | None = None
+
+    def close(self) -> None:
+        """No file is open any more."""
+        if self._interrupted is not None:
+            os.close(self._interrupted.fd)
+            self._interrupted = None
+
+    async def run(self, until: Callable[[], bool], *, ids: Sequence[int] | None = None) -> ScrubReport:
+        """Every copy that was due when the run began was read and dealt with, unless `until` or the hours ended it before.
+
+        Sound copies are verified as of now. A damaged one, read twice, has left the layouts, stands in quarantine with the
+        reason, and is wanted again; so are copies that were found damaged earlier and are so still. What EMPIAR lists no longer
+        stays where it is, as damaged: nothing could replace it. `until` is asked between any two pieces. `ids`: these entries only.
+
+        Raises:
+            StorageFault: the disk refused, or seems to be away; nothing was marked for that.
+        """
+        run = _Run(until)
+        settings = self._settings
+        total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
+        pass_s = pass_seconds(
+            total, bytes_per_s=settings.bytes_per_s or ASSUMED_BYTES_PER_S, hours=settings.hours
+        )
+        before = due(self._clock(), period_s=settings.period, pass_s=pass_s)
+        ended = ScrubEnd.NOTHING_DUE
+        try:
+            async with aclosing(self._files(run, ids, before=before)) as files:
+                async for file in files:
+                    await self._scrub(run, file)
+        except _Ended as end:
+            ended = end.why
+        finally:
+            await self._record_sound(run)
+        await self._settle(run)
+        oldest = await self._catalogue.read(functools.partial(scrub_store.oldest_proof, empiar_ids=ids))
+        self._observer(ScrubEnded(run.checked, run.bytes_read, len(run.damaged), ended.value))
+        return ScrubReport(
+            run.checked,
+            run.bytes_read,
+            tuple(run.damaged),
+            run.restored,
+            ended,
+            iso(oldest),
+            too_slow=pass_s > settings.period,
+        )
+
+    # --- which files, and when ------------------------------------------------------------------------
+
+    async def _files(
+        self, run: _Run, ids: Sequence[int] | None, *, before: int
+    ) -> AsyncGenerator[HereFile, None]:
+        """What is damaged already, then what no true clock can have proven, then what is due, oldest first; none twice."""
+        self._require_time(run)
+        for file in await self._catalogue.read(functools.partial(scrub_store.damaged_files, empiar_ids=ids)):
+            self._require_time(run)
+            yield file
+        future = Proof(from_wrong_clock(self._clock()), END_OF_TIME, END_OF_TIME)
+        for after, last in ((future, END_OF_TIME), (BEFORE_ALL, before)):
+            page = functools.partial(scrub_store.next_proofs, until=last, limit=_GROUP_FILES, empiar_ids=ids)
+            place = after
+            while proofs := await self._catalogue.read(functools.partial(page, after=place)):
+                place = proofs[-1]
+                files = await self._catalogue.read(functools.partial(scrub_store.files_of, proofs=proofs))
+                for file in files:
+                    self._require_time(run)
+                    yield file
+
+    def _require_time(self, run: _Run) -> None:
+        if run.until():
+            raise _Ended(ScrubEnd.ASKED)
+        if not hours_open(self._clock(), self._settings.hours):
+            raise _Ended(ScrubEnd.HOURS)
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    async def _scrub(self, run: _Run, file: HereFile) -> None:
+        finding = await self._read(run, file)
+        if finding.wrong is not None and finding.errno is None:
+            finding = await self._read(run, file)  # memory and cables err, too
+        run.checked += 1
+        if finding.wrong is None:
+            await self._settle(run)
+            run.restored += file.state is CopyState.DAMAGED
+            run.sound.append(finding)
+            run.sound_bytes += finding.bytes_read
+            if len(run.sound) >= _GROUP_FILES or run.sound_bytes >= _GROUP_BYTES:
+                await self._record_sound(run)
+            return
+        beside = await self._catalogue.read(functools.partial(scrub_store.more_beside, file_id=file.file_id))
+        await in_thread(
+            self._threads,
+            require_disk,
+            self._archive,
+            finding,
+            more_beside=beside,
+        )
+        run.suspects.append(finding)
+        if len(run.suspects) >= SUSPICIOUS_RUN:
+            raise many_in_a_row(run.suspects)
+
+    async def _read(self, run: _Run, file: HereFile) -> Finding:
+        await self._rest(run)
+        began = self._timer()
+        opened: _Open | Finding | None = self._go_on(file)
+        if opened is None:
+            opened = await in_thread(self._threads, _begin, self._archive, file, self._piece)
+        if isinstance(opened, Finding):
+            self._account(run, file, opened.bytes_read, began)
+            return opened
+        keep = False
+        try:
+            while True:
+                await self._rest(run)
+                began = self._timer()
+                got = await in_thread(self._threads, opened.reading.step, self._piece)
+                if not got:
+                    return await in_thread(self._threads, opened.reading.finding)
+                self._account(run, file, got, began)
+        except OSError as error:
+            return Finding(file, 0, f"it cannot be read: {error.strerror}", errno=error.errno)
+        except _Ended as end:
+            keep = end.why is ScrubEnd.HOURS
+            raise
+        finally:
+            if keep:
+                self.close()
+                self._interrupted = opened
+            else:
+                os.close(opened.fd)
+
+    def _account(self, run: _Run, file: HereFile, count: int, began: float) -> None:
+        run.bytes_read += count
+        now = self._timer()
+        self._rested_at = now + self._rate.spend(count, began=began, now=now)
+        self._observer(ScrubStepTaken(file.file_id, "read"))
+
+    async def _rest(self, run: _Run) -> None:
+        """The rate allows the next piece, and it is still wanted; rests in naps, because somebody may stop it meanwhile."""
+        self._require_time(run)
+        while (left := self._rested_at - self._timer()) > 0:
+            await self._sleep(min(left, _NAP_S))
+            self._require_time(run)
+
+    def _go_on(self, file: HereFile) -> _Open | None:
+        """The reading of this file that closed hours interrupted, if the file is still that one."""
+        if self._interrupted is None or self._interrupted.file.file_id != file.file_id:
+            return None
+        opened, self._interrupted = self._interrupted, None
+        try:
+            there = archive_path(self._archive, file.remote).stat(follow_symlinks=False)
+            if opened.file.sha256 == file.sha256 and os.path.samestat(os.fstat(opened.fd), there):
+                return opened
+        except OSError:
+            pass  # opening it anew says what is wrong
+        os.close(opened.fd)
+        return None
+
+    # --- what was found -------------------------------------------------------------------------------
+
+    async def _record_sound(self, run: _Run) -> None:
+        sound, run.sound, run.sound_bytes = run.sound, [], 0
+        if not sound:
+            return
+        files = [finding.file for finding in sound]
+        record = functools.partial(scrub_store.record_sound, files=files, now=int(self._clock()))
+        await self._catalogue.write(record)
+        for finding in sound:
+            if finding.problems:
+                await self._catalogue.write(functools.partial(add_problems, finding=finding))
+        self._observer(ScrubStepTaken(files[-1].file_id, "recorded"))
+
+    async def _settle(self, run: _Run) -> None:
+        """The suspects are damaged: recorded, out of the layouts, in quarantine, and wanted again, in this order."""
+        suspects, run.suspects = run.suspects, []
+        damaged: list[Finding] = []
+        for finding in suspects:
+            assert finding.wrong is not None
+            record = functools.partial(
+                scrub_store.record_unsound,
+                file=finding.file,
+                error=finding.wrong,
+                now=int(self._clock()),
+            )
+            if await self._catalogue.write(record):
+                damaged.append(finding)
+                self._observer(ScrubStepTaken(finding.file.file_id, "damaged"))
+        if not damaged:
+            return
+        await self._withdraw(sorted({finding.file.remote.empiar_id for finding in damaged}))
+        self._observer(ScrubStepTaken(damaged[-1].file.file_id, "hidden"))
+        for finding in damaged:
+            await self._replace(run, finding)
+
+    async def _replace(self, run: _Run, finding: Finding) -> None:
+        file, reason = finding.file, finding.wrong or ""
+        state = CopyState.DAMAGED
+        if not await self._catalogue.read(functools.partial(is_gone, file_id=file.file_id)):
+            await in_thread(self._threads, self._set_aside, file, reason)
+            self._observer(ScrubStepTaken(file.file_id, "set_aside"))
+            again = functools.partial(scrub_store.want_again, file=file, now=int(self._clock()))
+            if await self._catalogue.write(again):
+                state = CopyState.WANTED
+            self._observer(ScrubStepTaken(file.file_id, "wanted"))
+        run.damaged.append(FailedFile(str(file.remote), state, reason))
+        self._observer(FileDamaged(file.file_id, str(file.remote), reason, state))
+
+    def _set_aside(self, file: HereFile, reason: str) -> None:
+        path = archive_path(self._archive, file.remote)
+        if os.path.lexists(path):
+            put_aside(self._quarantine, file.remote, rejected=path, reason=reason, now=self._clock())
+
+
+def _begin(archive: Path, file: HereFile, piece: int) -> _Open | Finding:
+    """The file, open at its beginning; what it is, if one piece holds it; or what is wrong with it."""
+    fd = open_copy(archive, file)
+    if isinstance(fd, Finding):
+        return fd
+    keep = False
+    try:
+        reading = Reading(fd, file)
+        if file.size > piece:
+            keep = True
+            return _Open(file, fd, reading)
+        while reading.step(piece):
+            pass
+        return reading.finding()
+    except OSError as error:
+        return Finding(file, 0, f"it cannot be read: {error.strerror}", errno=error.errno)
+    finally:
+        if not keep:
+            os.close(fd)

@@ -1,0 +1,130 @@
+"""When scrubbing may read, how fast, and which proofs are too old: pure judgement."""
+
+from __future__ import annotations
+
+import errno
+from datetime import datetime, timedelta, tzinfo
+from typing import Final
+
+_DAY_S: Final = 86_400
+_MINUTE_S: Final = 60
+#: What a disk is taken to give before anything was measured or configured, bytes a second.
+ASSUMED_BYTES_PER_S: Final = 100 * 10**6
+#: A pass is begun so much earlier than it needs: rates vary, and other work comes first.
+_MARGIN: Final = 1.25
+#: A proof later than now by more than this was written under a wrong clock.
+CLOCK_SLACK_S: Final = _DAY_S
+#: Bytes read in one go: a stop waits for no more than that, and a throttled reader rests at least four times a second.
+LARGEST_PIECE: Final = 4 * 2**20
+_SMALLEST_PIECE: Final = 4096
+#: So many damaged files in a row, with no sound one between, speak of the disk, the memory or a cable, not of the files.
+SUSPICIOUS_RUN: Final = 8
+
+#: Errors that concern one file: its name, or the sectors below it. All others concern the disk, or this process.
+_OF_ONE_FILE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EIO, errno.EISDIR})
+
+
+def concerns_one_file(number: int | None) -> bool:
+    """Whether this error of the system (None: there was none) can be damage of a single file."""
+    return number is None or number in _OF_ONE_FILE
+
+
+# --- hours ---------------------------------------------------------------------------------------------------
+
+
+def hours_open(now: float, hours: str, zone: tzinfo | None = None) -> bool:
+    """Whether the clock on the wall (of `zone`, else of this machine) shows a time within `hours`.
+
+    ``22:00-06:00`` goes across midnight; the end is outside; empty, or the same time twice, means always. `now` is in
+    seconds since the epoch. Where clocks are put forward, hours that do not exist that day are not open.
+    """
+    if not hours:
+        return True
+    begin, end = _minutes(hours)
+    local = datetime.fromtimestamp(now, zone)
+    minute = local.hour * 60 + local.minute
+    if begin < end:
+        return begin <= minute < end
+    return begin == end or minute >= begin or minute < end
+
+
+def opens_in(now: float, hours: str, zone: tzinfo | None = None) -> float:
+    """Seconds from `now` until the hours are open, to the minute; 0 while they are."""
+    if hours_open(now, hours, zone):
+        return 0.0
+    start = now - now % _MINUTE_S
+    # Minute by minute, because days have 23 or 25 hours where clocks are changed.
+    for minute in range(1, 3 * 24 * 60):
+        moment = start + minute * _MINUTE_S
+        if hours_open(moment, hours, zone):
+            return moment - now
+    return timedelta(days=3).total_seconds()
+
+
+def open_share(hours: str) -> float:
+    """The part of a day, above 0, at most 1, in which the hours are open."""
+    if not hours:
+        return 1.0
+    begin, end = _minutes(hours)
+    return ((end - begin) % (24 * 60) or 24 * 60) / (24 * 60)
+
+
+def _minutes(hours: str) -> tuple[int, int]:
+    begin, _, end = hours.partition("-")
+    return _of_day(begin), _of_day(end)
+
+
+def _of_day(text: str) -> int:
+    hour, _, minute = text.partition(":")
+    return int(hour) * 60 + int(minute)
+
+
+# --- due -----------------------------------------------------------------------------------------------------
+
+
+def pass_seconds(total_bytes: int, *, bytes_per_s: float, hours: str = "") -> float:
+    """How long reading everything once takes, hours that are closed counted in."""
+    return total_bytes / (bytes_per_s * open_share(hours))
+
+
+def due(now: float, *, period_s: float, pass_s: float) -> int:
+    """The time before which, inclusive, a proof is due to be renewed.
+
+    A pass takes `pass_s`, so the first files of it are read that much before their `period_s` is over, with a margin, and
+    the last just in time. Where a pass takes longer than the period, everything is due that was proven before now.
+    """
+    early = min(_MARGIN * pass_s, period_s)
+    return min(int(now - period_s + early), int(now) - 1)
+
+
+def from_wrong_clock(now: float) -> int:
+    """The time after which a proof is due because no clock can have shown it yet: it would stay young for ever."""
+    return int(now) + CLOCK_SLACK_S
+
+
+# --- rate ----------------------------------------------------------------------------------------------------
+
+
+def piece_bytes(bytes_per_s: float | None) -> int:
+    """How much to read in one go at this rate (None: without a limit): at most a quarter of a second's worth."""
+    if bytes_per_s is None:
+        return LARGEST_PIECE
+    return max(_SMALLEST_PIECE, min(LARGEST_PIECE, int(bytes_per_s / 4)))
+
+
+class ByteRate:
+    """A token bucket that is paid after reading: over any time, no more than the rate and one piece.
+
+    Each piece has a stretch of time of its own, as long as its bytes take at the rate. Time that was not used is not saved up. Times are those of a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._paid_at = float("-inf")
+
+    def spend(self, count: int, *, began: float, now: float) -> float:
+        """`count` bytes were read from `began` until `now`; seconds to rest before the next."""
+        if self._bytes_per_s is None:
+            return 0.0
+        self._paid_at = max(self._paid_at, began) + count / self._bytes_per_s
+        return max(0.0, self._paid_at - now)
