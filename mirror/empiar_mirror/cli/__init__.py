@@ -21,6 +21,8 @@ COMMANDS: Final = (
     "verify",
     "scrub",
     "repair",
+    "attest",
+    "compare",
     "make",
     "arrange",
     "convert",
