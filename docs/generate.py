@@ -25,7 +25,7 @@ EXIT_CODES = {
     ExitCode.USAGE: "bad usage or configuration",
     ExitCode.UNREACHABLE: "the archive could not be reached",
     ExitCode.STORAGE: "the disk or the catalogue refused",
-    ExitCode.DAMAGE_FOUND: "damage found by `verify`",
+    ExitCode.DAMAGE_FOUND: "damage found by `verify` or `scrub`; by `compare`, a difference in what both have",
     ExitCode.STOPPED: "stopped by a signal; work is kept",
 }
 

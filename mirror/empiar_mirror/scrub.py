@@ -21,7 +21,6 @@ from empiar_mirror.presence import many_in_a_row, require_disk
 from empiar_mirror.proof import Finding, Reading, add_problems, open_copy
 from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
 from empiar_mirror.scrub_budget import (
-    ASSUMED_BYTES_PER_S,
     SUSPICIOUS_RUN,
     ByteRate,
     due,
@@ -29,6 +28,7 @@ from empiar_mirror.scrub_budget import (
     hours_open,
     pass_seconds,
     piece_bytes,
+    usual_rate,
 )
 from empiar_mirror.threads import in_thread
 from empiar_schema import scrub_store
@@ -42,8 +42,9 @@ from empiar_schema.times import iso
 
 #: Proofs asked for at once, and sound files recorded at once.
 _GROUP_FILES: Final = 256
-#: Sound bytes that are recorded at once at the latest: what a kill costs.
+#: Sound bytes, and seconds, after which they are recorded at the latest: what a kill costs.
 _GROUP_BYTES: Final = 2**30
+_GROUP_S: Final = 30.0
 #: The longest rest before somebody may stop it, seconds.
 _NAP_S: Final = 0.5
 
@@ -67,6 +68,10 @@ class _Run:
     """One run: when it is to end, and what it has found."""
 
     until: Callable[[], bool]
+    total_bytes: int
+    began: int
+    #: By the timer: when sound files were last recorded.
+    recorded_at: float
     checked: int = 0
     bytes_read: int = 0
     restored: int = 0
@@ -111,6 +116,9 @@ class Scrubber:
         self._rate = ByteRate(settings.bytes_per_s)
         self._piece = piece_bytes(settings.bytes_per_s)
         self._rested_at = float("-inf")
+        #: What reading took so far, rests left out.
+        self._read_bytes = 0
+        self._read_s = 0.0
         self._interrupted: _Open | None = None
 
     def close(self) -> None:
@@ -129,16 +137,11 @@ class Scrubber:
         Raises:
             StorageFault: the disk refused, or seems to be away; nothing was marked for that.
         """
-        run = _Run(until)
-        settings = self._settings
         total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
-        pass_s = pass_seconds(
-            total, bytes_per_s=settings.bytes_per_s or ASSUMED_BYTES_PER_S, hours=settings.hours
-        )
-        before = due(self._clock(), period_s=settings.period, pass_s=pass_s)
+        run = _Run(until, total, int(self._clock()), recorded_at=self._timer())
         ended = ScrubEnd.NOTHING_DUE
         try:
-            async with aclosing(self._files(run, ids, before=before)) as files:
+            async with aclosing(self._files(run, ids)) as files:
                 async for file in files:
                     await self._scrub(run, file)
         except _Ended as end:
@@ -155,29 +158,46 @@ class Scrubber:
             run.restored,
             ended,
             iso(oldest),
-            too_slow=pass_s > settings.period,
+            too_slow=self._pass_s(total) > self._settings.period,
         )
 
     # --- which files, and when ------------------------------------------------------------------------
 
-    async def _files(
-        self, run: _Run, ids: Sequence[int] | None, *, before: int
-    ) -> AsyncGenerator[HereFile, None]:
+    async def _files(self, run: _Run, ids: Sequence[int] | None) -> AsyncGenerator[HereFile, None]:
         """What is damaged already, then what no true clock can have proven, then what is due, oldest first; none twice."""
         self._require_time(run)
         for file in await self._catalogue.read(functools.partial(scrub_store.damaged_files, empiar_ids=ids)):
             self._require_time(run)
             yield file
         future = Proof(from_wrong_clock(self._clock()), END_OF_TIME, END_OF_TIME)
-        for after, last in ((future, END_OF_TIME), (BEFORE_ALL, before)):
-            page = functools.partial(scrub_store.next_proofs, until=last, limit=_GROUP_FILES, empiar_ids=ids)
+        for after, all_after in ((future, True), (BEFORE_ALL, False)):
             place = after
-            while proofs := await self._catalogue.read(functools.partial(page, after=place)):
+            while True:
+                page = functools.partial(
+                    scrub_store.next_proofs,
+                    after=place,
+                    until=END_OF_TIME if all_after else self._due(run),
+                    limit=_GROUP_FILES,
+                    empiar_ids=ids,
+                )
+                proofs = await self._catalogue.read(page)
+                if not proofs:
+                    break
                 place = proofs[-1]
                 files = await self._catalogue.read(functools.partial(scrub_store.files_of, proofs=proofs))
                 for file in files:
                     self._require_time(run)
                     yield file
+
+    def _due(self, run: _Run) -> int:
+        """What was proven by then is due now, as far as is known how fast reading goes; nothing that this run has proven."""
+        before = due(self._clock(), period_s=self._settings.period, pass_s=self._pass_s(run.total_bytes))
+        return min(before, run.began - 1)
+
+    def _pass_s(self, total: int) -> float:
+        limit = self._settings.bytes_per_s
+        rate = usual_rate(limit, bytes_read=self._read_bytes, seconds=self._read_s)
+        return pass_seconds(total, bytes_per_s=rate, hours=self._settings.hours)
 
     def _require_time(self, run: _Run) -> None:
         if run.until():
@@ -197,7 +217,8 @@ class Scrubber:
             run.restored += file.state is CopyState.DAMAGED
             run.sound.append(finding)
             run.sound_bytes += finding.bytes_read
-            if len(run.sound) >= _GROUP_FILES or run.sound_bytes >= _GROUP_BYTES:
+            late = self._timer() - run.recorded_at >= _GROUP_S
+            if late or len(run.sound) >= _GROUP_FILES or run.sound_bytes >= _GROUP_BYTES:
                 await self._record_sound(run)
             return
         beside = await self._catalogue.read(functools.partial(scrub_store.more_beside, file_id=file.file_id))
@@ -245,6 +266,8 @@ class Scrubber:
     def _account(self, run: _Run, file: HereFile, count: int, began: float) -> None:
         run.bytes_read += count
         now = self._timer()
+        self._read_bytes += count
+        self._read_s += now - began
         self._rested_at = now + self._rate.spend(count, began=began, now=now)
         self._observer(ScrubStepTaken(file.file_id, "read"))
 
@@ -273,6 +296,7 @@ class Scrubber:
 
     async def _record_sound(self, run: _Run) -> None:
         sound, run.sound, run.sound_bytes = run.sound, [], 0
+        run.recorded_at = self._timer()
         if not sound:
             return
         files = [finding.file for finding in sound]

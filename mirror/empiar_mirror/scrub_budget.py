@@ -8,8 +8,11 @@ from typing import Final
 
 _DAY_S: Final = 86_400
 _MINUTE_S: Final = 60
-#: What a disk is taken to give before anything was measured or configured, bytes a second.
-ASSUMED_BYTES_PER_S: Final = 100 * 10**6
+#: What a disk is taken to give before anything was measured or configured, bytes a second. A disk that is slower is found
+#: out by reading; one that is quicker than assumed would be read more often than `scrub.period` asks for.
+_ASSUMED_BYTES_PER_S: Final = 10**9
+#: So much must have been read before the time it took says anything.
+_MEASURED_BYTES: Final = 256 * 2**20
 #: A pass is begun so much earlier than it needs: rates vary, and other work comes first.
 _MARGIN: Final = 1.25
 #: A proof later than now by more than this was written under a wrong clock.
@@ -100,6 +103,13 @@ def due(now: float, *, period_s: float, pass_s: float) -> int:
 def from_wrong_clock(now: float) -> int:
     """The time after which a proof is due because no clock can have shown it yet: it would stay young for ever."""
     return int(now) + CLOCK_SLACK_S
+
+
+def usual_rate(limit: float | None, *, bytes_read: int, seconds: float) -> float:
+    """Bytes a second that reading gives: as measured, once enough was read, and at most the limit."""
+    known = bytes_read >= _MEASURED_BYTES and seconds > 0
+    measured = bytes_read / seconds if known else _ASSUMED_BYTES_PER_S
+    return measured if limit is None else min(limit, measured)
 
 
 # --- rate ----------------------------------------------------------------------------------------------------

@@ -225,6 +225,40 @@ async def test_a_rate_too_slow_for_the_period_is_said(mirror: Mirror, clock: Clo
     assert not (await scrubber(mirror, clock, bytes_per_s=10**6).run(never)).too_slow
 
 
+async def test_a_disk_that_turns_out_slow_has_its_files_read_earlier(
+    mirror: Mirror, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("empiar_mirror.scrub_budget._MEASURED_BYTES", SIZE)
+    monkeypatch.setattr("empiar_mirror.scrub._GROUP_FILES", 4)
+    for age, name in enumerate("abcdefghijklm"):
+        set_proof(mirror, f"{name}.mrc", LATER - 90 * DAY + (age // 4) * 3600)
+    scrub = scrubber(mirror, clock)
+    assert (await scrub.run(never)).checked == 4, "an hour is long for a quick disk"
+
+    def slow() -> float:
+        clock.timer += 600
+        return clock.timer
+
+    for name in "abcd":
+        set_proof(mirror, f"{name}.mrc", LATER - 90 * DAY)
+    scrub = scrubber(mirror, clock)
+    scrub._timer = slow
+    assert (await scrub.run(never)).checked == 12, "a pass takes more than two hours, as it turns out"
+
+
+async def test_what_held_is_recorded_every_half_minute_however_slow_reading_is(
+    mirror: Mirror, clock: Clock
+) -> None:
+    proven: list[int] = []
+
+    def look() -> bool:
+        proven.append(sum(at > NOW for at in verified_at(mirror).values()))
+        return False
+
+    await scrubber(mirror, clock, bytes_per_s=40_000).run(look)
+    assert set(proven) == {0, 5, 10}, "not only at the end"
+
+
 # --- damage --------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from empiar_mirror.scrub_budget import (
     opens_in,
     pass_seconds,
     piece_bytes,
+    usual_rate,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -152,3 +153,11 @@ def test_pieces_are_so_small_that_a_stop_is_heard_within_a_quarter_second() -> N
     assert piece_bytes(10**6) == 250_000
     assert piece_bytes(1) == 4096
     assert piece_bytes(10**12) == LARGEST_PIECE
+
+
+def test_the_usual_rate_is_measured_once_enough_was_read_and_never_above_the_limit() -> None:
+    assert usual_rate(None, bytes_read=10**6, seconds=1) == 10**9
+    assert usual_rate(None, bytes_read=10**9, seconds=100) == 10**7
+    assert usual_rate(10**6, bytes_read=10**9, seconds=100) == 10**6
+    assert usual_rate(10**8, bytes_read=10**9, seconds=100) == 10**7
+    assert usual_rate(None, bytes_read=10**9, seconds=0) == 10**9

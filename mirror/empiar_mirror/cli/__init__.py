@@ -22,6 +22,8 @@ COMMANDS: Final = (
     "verify",
     "scrub",
     "repair",
+    "attest",
+    "compare",
     "make",
     "arrange",
     "convert",
