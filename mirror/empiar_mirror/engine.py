@@ -486,7 +486,12 @@ class Engine:
         )
         self._observer(
             events.AttemptFailed(
-                active.file_id, str(active.work.remote), channel, str(fault), STATE_AFTER[decision.next]
+                active.file_id,
+                str(active.work.remote),
+                channel,
+                str(fault),
+                STATE_AFTER[decision.next],
+                outcome_word(fault),
             )
         )
         if active.verdict is None or decision.next is not Next.RESUME:

@@ -91,7 +91,7 @@ class BytesMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(Event):
-    """An attempt at a file ended without it; `next_state` says what becomes of it."""
+    """An attempt at a file ended without it; `next_state` says what becomes of it, `kind` is the outcome in `transfers`."""
 
     name = "attempt.failed"
     file_id: int
@@ -99,6 +99,7 @@ class AttemptFailed(Event):
     channel: Channel
     reason: str
     next_state: CopyState
+    kind: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)

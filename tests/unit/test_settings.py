@@ -433,3 +433,25 @@ def test_the_commented_file_does_not_offer_a_secret_as_a_key() -> None:
     assert environment_only() == {"globus.client_secret"}
     assert not re.search(r"^#?\s*client_secret\s*=", commented_file(), re.MULTILINE)
     assert "EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET in the environment" in commented_file()
+
+
+@pytest.mark.parametrize(
+    "value", ["9170", "host", "[::1]", "a b:1", "127.0.0.1:99999", "http://a:1", ":9170"]
+)
+def test_an_address_that_nothing_can_listen_on_is_refused(tmp_path: Path, value: str) -> None:
+    assert "must be an address and a port" in refusal(tmp_path, f'[daemon]\nlisten = "{value}"\n')
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", None),
+        ("[::]:9170", ("::", 9170)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("mirror-1.lab:1", ("mirror-1.lab", 1)),
+    ],
+)
+def test_the_daemon_listens_where_it_is_told(
+    tmp_path: Path, value: str, address: tuple[str, int] | None
+) -> None:
+    assert read(tmp_path, DAEMON__LISTEN=value).daemon.address == address
