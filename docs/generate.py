@@ -14,6 +14,7 @@ from empiar_mirror.metrics.instruments import Instruments
 from empiar_mirror.observers import level_of
 from empiar_schema import events
 from empiar_schema.faults import ExitCode
+from empiar_schema.notify_settings import NOTICE_MEANING
 from empiar_schema.role_reasons import RULES
 from empiar_schema.settings_reference import reference_markdown
 from empiar_schema.states import MEANING
@@ -37,6 +38,10 @@ def page(name: str, text: str) -> str:
         "configuration.md": {"keys": reference_markdown()},
         "operations.md": {
             "metrics": _table(("metric", "kind", "means", "by"), _metrics()),
+            "notices": _table(
+                ("event", "tells that"),
+                ((f"`{kind}`", f"{text}.") for kind, text in NOTICE_MEANING.items()),
+            ),
         },
         "roles.md": {
             "reasons": _table(("reason", "means"), ((reason.value, text) for reason, text in RULES.items())),

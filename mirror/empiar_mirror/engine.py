@@ -250,7 +250,7 @@ class Engine:
             refusal = self._space.reserve(work.file_id, missing)
         if refusal is not None:
             hint = "Free some space or raise disk.high_watermark, and run the same command again."
-            self._observer(events.Paused(refusal, "there is space again"))
+            self._observer(events.Paused(refusal, events.UNTIL_SPACE))
             self._full = StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
             return False
         path = part_path(self._staging, work.remote.empiar_id, work.file_id)

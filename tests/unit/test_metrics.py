@@ -99,11 +99,12 @@ async def test_a_look_shows_the_queue_the_disk_and_the_lags(seen: Seen) -> None:
     seen.clock.now += 7200
     look = await seen.monitor.refresh()
     assert look.unready == ()
+    assert look.figures is not None
     for state, files in (("arrived", 2), ("damaged", 1), ("parked", 1), ("wanted", 2), ("claimed", 1)):
         assert seen.value(f"{PREFIX}queue_files", state=state) == files
     assert seen.value(f"{PREFIX}queue_bytes", state="arrived") == SIZE + 1000
     assert seen.value(f"{PREFIX}queue_files", state="quarantined") == 0
-    assert seen.value(f"{PREFIX}disk_total_bytes") == look.room.total  # type: ignore[union-attr]
+    assert seen.value(f"{PREFIX}disk_total_bytes") == look.figures.room.total
     assert seen.value(f"{PREFIX}crawl_lag_seconds") == 7200  # a listing that lacks makes an entry due
     assert seen.value(f"{PREFIX}scrub_lag_seconds") == 7200
     assert seen.value(f"{PREFIX}oldest_wanted_seconds") == 7200

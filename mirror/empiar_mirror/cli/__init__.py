@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "query",
     "doctor",
     "globus",
+    "notify",
     "rehearse",
 )
 

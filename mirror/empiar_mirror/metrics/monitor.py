@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.instance_lock import holder
-from empiar_mirror.metrics.figures import SlowFigures, read_figures, read_slow_figures
-from empiar_mirror.plan import Room
+from empiar_mirror.metrics.figures import Figures, SlowFigures, read_figures, read_slow_figures
 from empiar_mirror.progress import brings_bytes
 from empiar_mirror.reading import reading
 from empiar_mirror.status import Health, Status, judge_health, read_status
@@ -46,7 +45,9 @@ class Look:
     #: Why the mirror cannot work, one sentence each; none means that it is ready.
     unready: tuple[str, ...]
     status: Status | None = None
-    room: Room | None = None
+    figures: Figures | None = None
+    #: Why the disk takes nothing more, though there is more to come; None where it does.
+    disk_refusal: str | None = None
 
 
 class Monitor:
@@ -135,7 +136,7 @@ class Monitor:
             stall_s=settings.globus.stall,
             progressed_at=self._since_when(),
         )
-        return Look(now, health, unready, status, figures.room)
+        return Look(now, health, unready, status, figures, full)
 
     def _read_slow(self, settings: Settings, now: float) -> SlowFigures | None:
         began = self._monotonic()
