@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,20 +108,50 @@ async def test_a_look_shows_the_queue_the_disk_and_the_lags(seen: Seen) -> None:
     assert seen.value(f"{PREFIX}queue_files", state="quarantined") == 0
     assert seen.value(f"{PREFIX}disk_total_bytes") == look.figures.room.total
     assert seen.value(f"{PREFIX}crawl_lag_seconds") == 7200  # a listing that lacks makes an entry due
-    assert seen.value(f"{PREFIX}scrub_lag_seconds") == 7200
-    assert seen.value(f"{PREFIX}oldest_wanted_seconds") == 7200
-    assert seen.value(f"{PREFIX}jobs", state="parked") == 0
     assert seen.looks == [look]
 
 
-async def test_what_costs_a_look_at_every_file_is_read_seldom(seen: Seen) -> None:
+async def test_what_costs_a_look_at_every_file_is_read_seldom_and_beside_the_rest(seen: Seen) -> None:
+    seen.clock.now += 7200
     await seen.monitor.refresh()
-    seen.clock.now += SLOW_EVERY_S - 1
-    await seen.monitor.refresh()
-    assert seen.value(f"{PREFIX}scrub_lag_seconds") == 0
-    seen.clock.now += 1
-    await seen.monitor.refresh()
-    assert seen.value(f"{PREFIX}scrub_lag_seconds") == SLOW_EVERY_S
+    assert seen.value(f"{PREFIX}scrub_lag_seconds") == 0  # not looked yet
+    assert await seen.monitor.refresh_slow() == SLOW_EVERY_S
+    assert seen.value(f"{PREFIX}scrub_lag_seconds") == 7200
+    assert seen.value(f"{PREFIX}oldest_wanted_seconds") == 7200
+    assert seen.value(f"{PREFIX}jobs", state="parked") == 0
+
+
+async def test_the_monitor_looks_until_it_is_cancelled_even_in_the_middle_of_a_look(seen: Seen) -> None:
+    running = asyncio.create_task(seen.monitor.run())
+    while not seen.looks or not seen.value(f"{PREFIX}disk_total_bytes"):
+        await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()
+
+
+async def test_a_look_at_millions_of_files_ends_when_it_is_cancelled(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(connection: sqlite3.Connection, *, now: float) -> None:
+        begun.set()
+        try:
+            connection.execute(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+            ).fetchone()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("empiar_mirror.metrics.monitor.read_slow_figures", endless)
+    looking = asyncio.create_task(seen.monitor.refresh_slow())
+    await asyncio.to_thread(begun.wait)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    assert looking.cancelled()
+    await asyncio.to_thread(ended.wait)
 
 
 async def test_a_clock_that_was_set_back_makes_no_negative_age(seen: Seen) -> None:

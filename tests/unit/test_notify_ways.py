@@ -53,6 +53,7 @@ async def test_a_program_gets_the_message_and_none_of_our_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMPIAR_MIRROR_NOTIFY__OPS__URL", SECRET)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/none")
     command = program(
         tmp_path,
         f"import json, os, sys\nopen({str(tmp_path / 'got')!r}, 'w').write(json.dumps([json.load(sys.stdin), dict(os.environ)]))",
@@ -62,6 +63,7 @@ async def test_a_program_gets_the_message_and_none_of_our_variables(
     assert document == MESSAGE.document()
     assert document["notices"] == [{"subject": "EMPIAR-10017", "text": TITLE}]
     assert "PATH" in environment
+    assert "NOTIFY_SOCKET" not in environment
     assert SECRET not in json.dumps(environment)
 
 

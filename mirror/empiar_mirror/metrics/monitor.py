@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.instance_lock import holder
-from empiar_mirror.metrics.figures import Figures, SlowFigures, read_figures, read_slow_figures
+from empiar_mirror.metrics.figures import Figures, read_figures, read_slow_figures
 from empiar_mirror.progress import brings_bytes
 from empiar_mirror.reading import reading
 from empiar_mirror.status import Health, Status, judge_health, read_status
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
 #: Catalogue and disk are read so often at most, and what costs a look at every file so often, in seconds.
 READ_EVERY_S: Final = 15.0
 SLOW_EVERY_S: Final = 900.0
-#: Reading rests so many times as long as it took: it costs at most about 1 % of a core.
+#: Reading rests so many times as long as it took, so that it costs about 1 % of a core, but not longer than this.
 REST: Final = 100.0
+LONGEST_REST_S: Final = 120.0
 #: The same of what costs a look at every file: 10 s of work at 20 million files, and so at most 0.25 % of a core.
 SLOW_REST: Final = 400.0
 #: When the next look is so much overdue, the last one says nothing any more.
 OVERDUE_S: Final = 300.0
+#: How many of SQLite's steps pass between two looks whether a long query is still wanted (some milliseconds).
+_STEPS_A_LOOK: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,6 @@ class Monitor:
         self._look: Look | None = None
         self._began_at = monotonic()
         self._next_due = self._began_at
-        self._slow_due = self._began_at
         self._bytes_at: float | None = None
 
     def __call__(self, event: Event) -> None:
@@ -96,22 +100,44 @@ class Monitor:
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_on())
+            group.create_task(self._look_at_files())
+
+    async def _look_on(self) -> None:
         while True:
             await self.refresh()
             await asyncio.sleep(max(0.0, self._next_due - self._monotonic()))
 
+    async def _look_at_files(self) -> None:
+        while True:
+            rest_s = await self.refresh_slow()
+            await asyncio.sleep(rest_s)
+
     async def refresh(self) -> Look:
         """Catalogue and disk were read now, and metrics, health and readiness say what they show."""
         began = self._monotonic()
-        look = await asyncio.to_thread(self._read, slow=began >= self._slow_due)
-        self._next_due = self._monotonic() + max(READ_EVERY_S, REST * (self._monotonic() - began))
+        look = await asyncio.to_thread(self._read)
+        took_s = self._monotonic() - began
+        self._next_due = self._monotonic() + min(LONGEST_REST_S, max(READ_EVERY_S, REST * took_s))
         self._look = look
         self._instruments.show_health(look.health)
         if self._looked is not None:
             self._looked(look)
         return look
 
-    def _read(self, *, slow: bool) -> Look:
+    async def refresh_slow(self) -> float:
+        """The metrics say what a look at every file shows. Returns when to look again, in seconds from now."""
+        began = self._monotonic()
+        given_up = threading.Event()
+        try:
+            await asyncio.to_thread(self._read_slow, given_up)
+        finally:
+            # Where this was cancelled, the thread ends soon: the end of the process would wait for it.
+            given_up.set()
+        return max(SLOW_EVERY_S, SLOW_REST * (self._monotonic() - began))
+
+    def _read(self) -> Look:
         settings, now = self.settings, self._clock()
         unready = _refusals(settings)
         try:
@@ -122,8 +148,6 @@ class Monitor:
         except EmpiarMirrorError as fault:
             return Look(now, Health(attention=(str(fault),)), tuple(dict.fromkeys((*unready, str(fault)))))
         self._instruments.show(figures, settings, now=now)
-        if slow and (more := self._read_slow(settings, now)) is not None:
-            self._instruments.show_slow(more)
         full = (
             "the watermark or the quota is reached"
             if status.bytes_left and not figures.room.allowed
@@ -138,17 +162,11 @@ class Monitor:
         )
         return Look(now, health, unready, status, figures, full)
 
-    def _read_slow(self, settings: Settings, now: float) -> SlowFigures | None:
-        began = self._monotonic()
-        try:
-            # A reader of its own: the other one would hold the write-ahead log meanwhile.
-            with reading(settings.root) as connection:
-                return read_slow_figures(connection, now=now)
-        except EmpiarMirrorError:
-            return None
-        finally:
-            ended = self._monotonic()
-            self._slow_due = ended + max(SLOW_EVERY_S, SLOW_REST * (ended - began))
+    def _read_slow(self, given_up: threading.Event) -> None:
+        # A catalogue that cannot be read is what `_read` tells.
+        with suppress(EmpiarMirrorError), reading(self.settings.root) as connection:
+            connection.set_progress_handler(given_up.is_set, _STEPS_A_LOOK)
+            self._instruments.show_slow(read_slow_figures(connection, now=self._clock()))
 
     def _since_when(self) -> float:
         """When bytes last came, or the process began: a restart after a pause has its half hour, too."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from empiar_mirror.notify.gathering import Message
 from empiar_mirror.notify.way import NotDelivered
+from empiar_mirror.systemd import VARIABLES
 from empiar_schema.configuration import PREFIX
 
 
@@ -28,8 +29,12 @@ class CommandWay:
         Raises:
             NotDelivered: it cannot be started, ended otherwise, or took too long and was ended with all it had started.
         """
-        # Our own variables hold secrets; they are none of the program's business.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        # Our own variables hold secrets, and it must not speak to systemd for us.
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(PREFIX) and name not in VARIABLES
+        }
         # A file, not a pipe: a program that does not read what it is given is nothing to wait for.
         with tempfile.TemporaryFile() as given:
             given.write(json.dumps(message.document(), ensure_ascii=False).encode("utf-8", "replace"))
