@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from empiar_mirror.cli import COMMANDS, cli
+from empiar_mirror.metrics.instruments import Instruments
 from empiar_mirror.observers import level_of
 from empiar_schema import events
 from empiar_schema.faults import ExitCode
+from empiar_schema.notify_settings import NOTICE_MEANING
 from empiar_schema.role_reasons import RULES
 from empiar_schema.settings_reference import reference_markdown
 from empiar_schema.states import MEANING
@@ -34,6 +36,13 @@ def page(name: str, text: str) -> str:
     """The page `name` with its generated parts as they are to be."""
     parts = {
         "configuration.md": {"keys": reference_markdown()},
+        "operations.md": {
+            "metrics": _table(("metric", "kind", "means", "by"), _metrics()),
+            "notices": _table(
+                ("event", "tells that"),
+                ((f"`{kind}`", f"{text}.") for kind, text in NOTICE_MEANING.items()),
+            ),
+        },
         "roles.md": {
             "reasons": _table(("reason", "means"), ((reason.value, text) for reason, text in RULES.items())),
         },
@@ -79,6 +88,13 @@ def all_commands() -> Iterator[tuple[str, click.Command]]:
             yield from ((f"{name} {below}", inner) for below, inner in command.commands.items())
 
 
+def _metrics() -> Iterator[tuple[str, ...]]:
+    """Our own metrics; those of the process itself are the library's."""
+    for metric in Instruments().described():
+        name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
+        yield (f"`{name}`", metric.kind, metric.sentence, ", ".join(f"`{label}`" for label in metric.labels))
+
+
 def _events() -> Iterator[tuple[str, ...]]:
     for kind in all_events():
         if kind is events.BytesMoved:  # for bars only
@@ -92,6 +108,6 @@ def _events() -> Iterator[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    for name in ("configuration.md", "commands.md", "roles.md"):
+    for name in ("configuration.md", "commands.md", "operations.md", "roles.md"):
         path = DOCS / name
         path.write_text(page(name, path.read_text()))

@@ -250,7 +250,7 @@ class Engine:
             refusal = self._space.reserve(work.file_id, missing)
         if refusal is not None:
             hint = "Free some space or raise disk.high_watermark, and run the same command again."
-            self._observer(events.Paused(refusal, "there is space again"))
+            self._observer(events.Paused(refusal, events.UNTIL_SPACE))
             self._full = StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
             return False
         path = part_path(self._staging, work.remote.empiar_id, work.file_id)
@@ -486,7 +486,12 @@ class Engine:
         )
         self._observer(
             events.AttemptFailed(
-                active.file_id, str(active.work.remote), channel, str(fault), STATE_AFTER[decision.next]
+                active.file_id,
+                str(active.work.remote),
+                channel,
+                str(fault),
+                STATE_AFTER[decision.next],
+                outcome_word(fault),
             )
         )
         if active.verdict is None or decision.next is not Next.RESUME:

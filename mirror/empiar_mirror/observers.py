@@ -36,6 +36,7 @@ _WARNING: Final = (
     events.JobFailed,
     events.EntryAbsent,
     events.GlobusOut,
+    events.NotifyFailed,
     events.Paused,
 )
 

@@ -142,12 +142,65 @@ def read_status(
     )
 
 
-def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: float) -> list[str]:
-    """Why the mirror is not healthy, one sentence each; empty means healthy.
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is wrong with a mirror, one sentence each."""
+
+    #: Work could go on, and does not: a restart, or somebody, has to help. The process is not alive in any sense that counts.
+    standstill: tuple[str, ...] = ()
+    #: A person, or space on the disk, is needed; nothing hangs, and a restart would change nothing.
+    attention: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> list[str]:
+        """All of them; none means healthy."""
+        return [*self.attention, *self.standstill]
+
+
+def judge_health(
+    status: Status,
+    *,
+    now: float,
+    disk_refusal: str | None,
+    stall_s: float,
+    progressed_at: float | None = None,
+) -> Health:
+    """What is wrong with the mirror, for `status --healthy`, ``/healthz`` and the watchdog alike.
 
     Health is told by bytes, not by a process being there: a process that moves nothing for half an hour
     although it could is ill. What Globus is to bring has more patience, `stall_s` (`globus.stall`), as the channel itself.
+    Whoever sees bytes before the catalogue has them gives the time of the last ones, `progressed_at`.
     """
+    attention = _for_a_person(status)
+    if status.files_left <= 0:
+        return Health(attention=tuple(attention))
+    if disk_refusal is not None:
+        attention.append(f"the disk takes nothing more: {disk_refusal}")
+    if status.worker is None:
+        are = "file is" if status.files_left == 1 else "files are"
+        return Health((f"{status.files_left:,} {are} wanted, and no process is at work",), tuple(attention))
+    attention += [_sentence(task, now) for task in _waited_for(status) if task.paused]
+    idle = [task for task in _waited_for(status) if not task.paused and task.idle_s(now) >= stall_s]
+    if idle:
+        return Health(tuple(_sentence(task, now) for task in idle), tuple(attention))
+    due = status.next_try_at is None or status.next_try_at <= now
+    if not due or disk_refusal is not None or any(task.paused for task in _waited_for(status)):
+        return Health(attention=tuple(attention))
+    patience_s = _patience_s(status, stall_s=stall_s)
+    moved_at = max((at for at in (status.moved_at, progressed_at) if at is not None), default=None)
+    if patience_s is None or (moved_at is not None and now - moved_at <= patience_s):
+        return Health(attention=tuple(attention))
+    silent = f"{status.worker} is running, but no byte has come for {round(patience_s / 60)} minutes"
+    return Health((silent,), tuple(attention))
+
+
+def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: float) -> list[str]:
+    """Why the mirror is not healthy, one sentence each; empty means healthy."""
+    return judge_health(status, now=now, disk_refusal=disk_refusal, stall_s=stall_s).sentences
+
+
+def _for_a_person(status: Status) -> list[str]:
+    """What goes on only when somebody asks for it."""
     found = []
     damaged = sum(1 for file in status.stuck if file.state == "damaged")
     if damaged:
@@ -157,31 +210,16 @@ def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: f
     if parked:
         files = "derived file" if parked == 1 else "derived files"
         found.append(f"{parked:,} {files} could not be made: `empiar-mirror make --retry` tries again")
-    if status.files_left > 0:
-        if disk_refusal is not None:
-            found.append(f"the disk takes nothing more: {disk_refusal}")
-        due = status.next_try_at is None or status.next_try_at <= now
-        tasks = _ailing_tasks(status, now=now, stall_s=stall_s)
-        patience_s = _patience_s(status, stall_s=stall_s)
-        silent = patience_s is not None and (status.moved_at is None or now - status.moved_at > patience_s)
-        if status.worker is None:
-            are = "file is" if status.files_left == 1 else "files are"
-            found.append(f"{status.files_left:,} {are} wanted, and no process is at work")
-        elif tasks:
-            found += tasks
-        elif due and silent and patience_s is not None and disk_refusal is None:
-            minutes = round(patience_s / 60)
-            found.append(f"{status.worker} is running, but no byte has come for {minutes} minutes")
     return found
 
 
-def _ailing_tasks(status: Status, *, now: float, stall_s: float) -> list[str]:
-    """A sentence for each task that is paused, or has brought nothing for too long; those being cancelled are seen to."""
-    return [
-        f"the Globus task '{task.label}' is {task.standing(now)}: see {task.link}"
-        for task in status.globus
-        if task.cancelled_because is None and (task.paused or task.idle_s(now) >= stall_s)
-    ]
+def _waited_for(status: Status) -> list[GlobusTask]:
+    """The Globus tasks that nobody is cancelling; those being cancelled are seen to."""
+    return [task for task in status.globus if task.cancelled_because is None]
+
+
+def _sentence(task: GlobusTask, now: float) -> str:
+    return f"the Globus task '{task.label}' is {task.standing(now)}: see {task.link}"
 
 
 def _patience_s(status: Status, *, stall_s: float) -> float | None:

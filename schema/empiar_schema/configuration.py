@@ -159,11 +159,24 @@ def _from_file(path: Path) -> Source:
 
 def _without_secrets(values: Tree, file: str) -> Iterator[str]:
     """A sentence for each secret that stands in a file; it is taken out of `values`, so that no text shows it."""
-    for key in sorted(environment_only()):
-        table, _, name = key.rpartition(".")
-        holder = values.get(table)
-        if isinstance(holder, dict) and holder.pop(name, None) is not None:
-            yield f"{file}: {key} is a secret and must not stand in a file; remove it and set {variable_of(key)} instead"
+    for generic in sorted(environment_only()):
+        table, _, name = generic.rpartition(".")
+        for path, holder in _tables_in(values, table):
+            if holder.pop(name, None) is not None:
+                key = f"{path}.{name}"
+                yield f"{file}: {key} is a secret and must not stand in a file; remove it and set {variable_of(key)} instead"
+
+
+def _tables_in(values: Tree, table: str) -> Iterator[tuple[str, Tree]]:
+    """The tables of the file that `table` stands for: itself, or, of ``notify.NAME``, each of any name."""
+    before, any_name, _ = table.partition(f".{ANY_NAME}")
+    holder = values.get(before)
+    if not isinstance(holder, dict):
+        return
+    if not any_name:
+        yield table, holder
+        return
+    yield from ((f"{before}.{name}", inner) for name, inner in holder.items() if isinstance(inner, dict))
 
 
 def environment_only() -> frozenset[str]:
@@ -273,7 +286,8 @@ def _sentence(detail: ErrorDetails, origin: Mapping[str, str], file: str) -> str
     allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if generic not in known:  # a rule about a whole table
         return f"{place}: [{key}] {allowed}"
-    return f"{place}: {key} = {_shown(detail['input'])}: {allowed}"
+    shown = "***" if generic in environment_only() else _shown(detail["input"])
+    return f"{place}: {key} = {shown}: {allowed}"
 
 
 def _keys_in_lists() -> Iterator[str]:

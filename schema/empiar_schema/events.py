@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from empiar_schema.jobs import JobState
 from empiar_schema.states import Channel, CopyState
@@ -91,7 +91,7 @@ class BytesMoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed(Event):
-    """An attempt at a file ended without it; `next_state` says what becomes of it."""
+    """An attempt at a file ended without it; `next_state` says what becomes of it, `kind` is the outcome in `transfers`."""
 
     name = "attempt.failed"
     file_id: int
@@ -99,6 +99,7 @@ class AttemptFailed(Event):
     channel: Channel
     reason: str
     next_state: CopyState
+    kind: str = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +254,30 @@ class GlobusOut(Event):
     name = "globus.out"
     reason: str
     freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notified(Event):
+    """Somebody has been told of `notices` things of one kind, by ``[notify.NAME]``."""
+
+    name = "notify.sent"
+    by: str
+    kind: str
+    notices: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyFailed(Event):
+    """A notification could not be delivered and is dropped; the work does not wait for it."""
+
+    name = "notify.failed"
+    by: str
+    kind: str
+    reason: str
+
+
+#: What `Paused.until` says where work waits for space on the disk.
+UNTIL_SPACE: Final = "there is space again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from empiar_schema.daemon_settings import DaemonSettings
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
 from empiar_schema.layout_views import (
@@ -31,6 +32,7 @@ from empiar_schema.layout_views import (
     is_built_in,
     unknown_view,
 )
+from empiar_schema.notify_settings import NotifySettings
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
@@ -278,10 +280,13 @@ class Settings(Table):
     arrange: ArrangeSettings = ArrangeSettings()
     scrub: ScrubSettings = ScrubSettings()
     making: MakingSettings = MakingSettings()
+    daemon: DaemonSettings = DaemonSettings()
     hook: dict[FolderName, HookSettings] = Field(default={})
     """External programs that run on arrived files, by name; see docs/hooks.md."""
     view: dict[FolderName, ViewSettings] = Field(default={})
     """Layout views of your own, by name; see docs/layouts.md."""
+    notify: dict[FolderName, NotifySettings] = Field(default={})
+    """Who is told what happens, by name; see docs/operations.md."""
 
     @model_validator(mode="after")
     def _sources_end(self) -> Self:

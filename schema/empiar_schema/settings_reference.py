@@ -32,6 +32,14 @@ _EXAMPLES: Final = {
         '# choose = "random"',
         "# stratify = true",
     ),
+    "notify.NAME": (
+        "# Who is told what happens (docs/operations.md); try it with `empiar-mirror notify`:",
+        "# [notify.operators]",
+        '# kind = "email"',
+        '# host = "mail.example.org"',
+        '# sender = "mirror@example.org"',
+        '# recipients = ["you@example.org"]',
+    ),
 }
 
 

@@ -51,7 +51,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "roles.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "operations.md", "roles.md"])
 def test_generated_tables_are_what_the_program_says(name: str) -> None:
     """Commands, options, keys, exit codes, states and events; `make docs` renews them."""
     text = (ROOT / "docs" / name).read_text()

@@ -430,6 +430,67 @@ def test_a_secret_in_a_file_is_refused_without_being_shown(tmp_path: Path, value
 
 
 def test_the_commented_file_does_not_offer_a_secret_as_a_key() -> None:
-    assert environment_only() == {"globus.client_secret"}
+    assert environment_only() == {"globus.client_secret", "notify.NAME.password", "notify.NAME.url"}
     assert not re.search(r"^#?\s*client_secret\s*=", commented_file(), re.MULTILINE)
     assert "EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET in the environment" in commented_file()
+
+
+@pytest.mark.parametrize(
+    "value", ["9170", "host", "[::1]", "a b:1", "127.0.0.1:99999", "http://a:1", ":9170"]
+)
+def test_an_address_that_nothing_can_listen_on_is_refused(tmp_path: Path, value: str) -> None:
+    assert "must be an address and a port" in refusal(tmp_path, f'[daemon]\nlisten = "{value}"\n')
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", None),
+        ("[::]:9170", ("::", 9170)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("mirror-1.lab:1", ("mirror-1.lab", 1)),
+    ],
+)
+def test_the_daemon_listens_where_it_is_told(
+    tmp_path: Path, value: str, address: tuple[str, int] | None
+) -> None:
+    assert read(tmp_path, DAEMON__LISTEN=value).daemon.address == address
+
+
+NOTIFY = '[notify.ops]\nkind = "email"\nhost = "mail"\nsender = "m@x.org"\nrecipients = ["a@x.org"]\n'
+
+
+def test_a_webhooks_address_and_a_password_are_secrets(tmp_path: Path) -> None:
+    hook = '[notify.ops]\nkind = "webhook"\n'
+    settings = read(tmp_path, hook, NOTIFY__OPS__URL="https://chat.example.org/hush")
+    assert settings.notify["ops"].url is not None
+    assert settings.notify["ops"].url.get_secret_value() == "https://chat.example.org/hush"
+    assert "hush" not in repr(settings) + settings.model_dump_json()
+    assert read(tmp_path, hook, NOTIFY__OPS__URL=" ").notify["ops"].url is None
+    in_file = refusal(
+        tmp_path, f'{NOTIFY}password = "hush"\n{hook.replace("ops", "chat")}url = "https://hush"\n'
+    )
+    assert "notify.ops.password is a secret and must not stand in a file" in in_file
+    assert "notify.chat.url is a secret" in in_file
+    assert "set EMPIAR_MIRROR_NOTIFY__OPS__PASSWORD instead" in in_file
+    wrong = refusal(tmp_path, hook, NOTIFY__OPS__URL="ftp://hush")
+    assert "NOTIFY__OPS__URL: notify.ops.url = ***: must be an address such as https://host/path" in wrong
+    assert "hush" not in in_file + wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[notify.ops]\nkind = "command"\n', "[notify.ops] lacks command"),
+        ('[notify.ops]\nkind = "email"\nhost = "mail"\n', "lacks sender, recipients"),
+        ('[notify.ops]\nkind = "pager"\n', "notify.ops.kind"),
+        ("[notify.ops]\n", "[notify.ops] lacks kind"),
+        (NOTIFY + 'events = ["complet"]\n', "notify.ops.events"),
+        (NOTIFY + 'security = "none"\nuser = "me"\n', "never sent in clear"),
+        (NOTIFY.replace("a@x.org", "a@x.org\\nBcc: b@x.org"), "must be a plain e-mail address"),
+        (NOTIFY + "recipient = []\n", "did you mean notify.ops.recipients?"),
+        ('[daemon]\nsummary_at = "7"\n', "must be a time of day such as 07:00"),
+    ],
+)
+def test_a_notification_that_cannot_work_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, text)

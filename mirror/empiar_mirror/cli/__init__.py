@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "query",
     "doctor",
     "globus",
+    "notify",
     "rehearse",
 )
 

@@ -253,7 +253,7 @@ class TaskKeeper:
             raise StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
         if refusal != self._told_full:
             self._told_full = refusal
-            self._observer(events.Paused(refusal, "there is space again"))
+            self._observer(events.Paused(refusal, events.UNTIL_SPACE))
 
     async def _submit(self, desk: Desk, bundle: Bundle) -> None:
         try:
