@@ -34,6 +34,7 @@ _WARNING: Final = (
     events.JobFailed,
     events.EntryAbsent,
     events.GlobusOut,
+    events.SubscriptionHeld,
     events.Paused,
 )
 

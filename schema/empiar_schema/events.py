@@ -225,6 +225,25 @@ class GlobusOut(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionMatched(Event):
+    """A subscription has made something wanted that was not before."""
+
+    name = "subscription.matched"
+    subscription: str
+    entries: tuple[int, ...]
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionHeld(Event):
+    """A subscription rests until somebody resumes it: its query broke, or its result is not to be trusted."""
+
+    name = "subscription.held"
+    subscription: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Paused(Event):
     """Work rests: a full disk, a host that is down. `until` says what it waits for."""
 

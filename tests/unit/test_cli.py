@@ -85,7 +85,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 def test_the_commands_are_those_of_the_contract_that_exist() -> None:
     assert COMMANDS == (
-        "init", "crawl", "plan", "sync", "status", "why", "verify", "repair", "make", "arrange", "convert", "labels", "query", "doctor", "globus", "rehearse",
+        "init", "crawl", "subscribe", "subscriptions", "plan", "sync", "status", "why", "verify", "repair", "make", "arrange", "convert", "labels", "query", "doctor", "globus", "rehearse",
     )  # fmt: skip
 
 
