@@ -336,7 +336,7 @@ class Mirror:
         return found
 
     async def sync_subscription(self, name: str, *, channel: Channel | None = None) -> SyncReport:
-        """What the subscription selects now is here, verified and arranged, as far as its budget goes; what else waits goes on waiting.
+        """What the subscription selects now is here, verified and arranged, as far as its budget goes; what waits with a lower priority goes on waiting.
 
         Raises: as `sync`, and
             ConfigFault: it is paused or held, or there is none.

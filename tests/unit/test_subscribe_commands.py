@@ -169,4 +169,9 @@ def test_a_held_one_of_the_file_is_released_by_command_and_told_by_status(call: 
     file.write_text(mended)
     assert call("verify", "10028").code == 0
     assert "HELD since" in call("subscriptions").out, "a changed file releases nothing by itself"
-    assert "2 files newly wanted" in call("subscriptions", "resume", "policy").out
+    file.write_text(mended.replace("10028", "10017"))
+    assert "1 matches" in call("subscriptions", "resume", "policy").out
+    assert "the subscription policy wants it" in call("why", "10017").out, "what the file says now counts"
+    file.write_text(mended)
+    assert call("subscriptions", "resume", "policy").code == 2
+    assert call("verify", "10028").code == 0

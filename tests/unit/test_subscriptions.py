@@ -11,6 +11,7 @@ import pytest
 
 from empiar_mirror import asking
 from empiar_mirror.status import read_status
+from empiar_mirror.subscriptions import evaluation
 from empiar_mirror.subscriptions.asked import asked_by
 from empiar_mirror.subscriptions.declaring import put_in_force
 from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
@@ -22,7 +23,7 @@ from empiar_schema import subscription_store as store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.configuration import load
 from empiar_schema.entry import Entry
-from empiar_schema.faults import ConfigFault
+from empiar_schema.faults import CatalogueFault, ConfigFault
 from empiar_schema.files import ListedFile
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.settings import Settings, SubscriptionSettings
@@ -278,6 +279,48 @@ def test_a_match_that_disappears_is_recorded_and_stays_wanted(
     catalogue.write_now(lambda c: c.execute("UPDATE entry SET title = 'Beta' WHERE empiar_id = 10028"))
     evaluate(catalogue, settings)
     assert rows(catalogue, "SELECT 1 FROM subscription_matches WHERE gone_at IS NOT NULL") == []
+
+
+def test_what_several_want_has_the_highest_priority_of_all_and_stands_with_each(
+    catalogue: Catalogue, settings: Settings
+) -> None:
+    subscribe(catalogue, ALL, name="low", priority=1)
+    evaluate(catalogue, settings, name="low")
+    subscribe(catalogue, ALL, name="high", priority=5)
+    subscribe(catalogue, "SELECT file_id FROM files WHERE name = 'only.mrc'", name="higher", priority=8)
+    subscribe(catalogue, ONLY, name="as_high", priority=5)
+    subscribe(catalogue, "SELECT file_id FROM files WHERE name = 'only.mrc'", name="lower", priority=2)
+    assert all(one.held is None for one in evaluate_subscriptions(catalogue, settings, now=LATER))
+    found = "SELECT f.name, c.priority FROM copy c JOIN file f USING (file_id) WHERE c.empiar_id = 10028"
+    assert dict(rows(catalogue, found)) == {"only.mrc": 8, "10028.xml": 5}  # type: ignore[arg-type]
+    wanted = rows(
+        catalogue,
+        "SELECT name FROM subscription_matches WHERE empiar_id = 10028 AND wanted_at IS NOT NULL ORDER BY 1",
+    )
+    assert wanted == [("as_high",), ("high",), ("higher",), ("low",), ("lower",)]
+
+
+def test_an_evaluation_that_was_broken_off_is_completed_by_the_next(
+    catalogue: Catalogue, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_FILES_AT_ONCE", 1)
+    for number in (10031, 10032, 10033):
+        add_entry(catalogue, number, "a.mrc", "b.mrc")
+    refuse = (
+        "CREATE TRIGGER full BEFORE INSERT ON copy WHEN new.empiar_id = 10032"
+        " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
+    catalogue.write_now(lambda c: c.execute(refuse))
+    subscribe(catalogue, "SELECT empiar_id FROM entries WHERE empiar_id > 10030 ORDER BY 1")
+    with pytest.raises((sqlite3.Error, CatalogueFault)):
+        evaluate(catalogue, settings)
+    wanted = "SELECT DISTINCT empiar_id FROM copy WHERE empiar_id > 10030 ORDER BY 1"
+    on_record = "SELECT empiar_id FROM subscription_matches WHERE wanted_at IS NOT NULL ORDER BY 1"
+    assert rows(catalogue, wanted) == rows(catalogue, on_record) == [(10031,)]
+    assert held(catalogue) is None
+    catalogue.write_now(lambda c: c.execute("DROP TRIGGER full"))
+    assert evaluate(catalogue, settings).files == 4
+    assert rows(catalogue, wanted) == rows(catalogue, on_record) == [(10031,), (10032,), (10033,)]
 
 
 # --- what is new --------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def command(invocation: Invocation, action: str | None, name: str | None) -> Exi
 def _changed(invocation: Invocation, settings: Settings, action: str, name: str) -> str:
     """What was done, as a sentence."""
     from empiar_mirror.reading import CATALOGUE_NAME, reading
+    from empiar_mirror.subscriptions.declaring import put_in_force
     from empiar_schema import subscription_store as store
     from empiar_schema.catalogue import Catalogue
 
@@ -69,6 +70,8 @@ def _changed(invocation: Invocation, settings: Settings, action: str, name: str)
         "resume": store.resume_subscription,
     }[action]
     with Catalogue.open(settings.root / CATALOGUE_NAME) as catalogue:
+        if name in settings.subscription:
+            put_in_force(catalogue, settings, now=int(time.time()))
         catalogue.write_now(functools.partial(change, name=name))
         if action == "remove":
             return f"the subscription {name} is removed; what it made wanted stays wanted: `empiar-mirror status` shows it"

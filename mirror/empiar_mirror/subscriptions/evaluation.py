@@ -69,8 +69,25 @@ class Weighed:
 
 @dataclass(slots=True)
 class _Counted:
+    """What one subscription made wanted."""
+
     entries: dict[int, None] = field(default_factory=dict)
     files: int = 0
+
+
+@dataclass(slots=True)
+class _Round:
+    """One evaluation of all that is due: what several subscriptions want is asked for once."""
+
+    facts: Facts
+    now: int
+    afresh: bool
+    #: Highest priority with which an entry was asked for in this round, by entry and view; '' is the whole.
+    asked: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def covers(self, empiar_id: int, view: str, priority: int) -> bool:
+        """Whether the whole entry, or this view of it, was asked for with that priority or a higher one."""
+        return any(self.asked.get((empiar_id, kind), priority - 1) >= priority for kind in ("", view))
 
 
 def evaluate_subscriptions(
@@ -98,12 +115,13 @@ def evaluate_subscriptions(
             for one in store.subscriptions(conn)
             if not one.paused and one.held_at is None and (names is None or one.name in names)
         ]
-        facts = entry_facts(conn) if due else {}
-    found = []
-    for subscription in due:
-        if stopped():
-            break
-        found.append(_evaluate(catalogue, settings, subscription, facts, now=now, afresh=afresh))
+        this = _Round(entry_facts(conn) if due else {}, now, afresh)
+        found = []
+        for subscription in due:
+            if stopped():
+                break
+            # One connection for all: none of its statements stays open, so it does not hold the WAL.
+            found.append(_evaluate(catalogue, conn, settings, subscription, this))
     return found
 
 
@@ -141,13 +159,12 @@ def weigh(
 
 def _evaluate(
     catalogue: Catalogue,
+    conn: sqlite3.Connection,
     settings: Settings,
     subscription: Subscription,
-    facts: Facts,
-    *,
-    now: int,
-    afresh: bool,
+    this: _Round,
 ) -> Evaluated:
+    now = this.now
     definition, number = subscription.definition, subscription.number
     try:
         matches = matches_of(catalogue.path.parent, definition.sql)
@@ -155,19 +172,17 @@ def _evaluate(
         before = subscription.match_count if matches.selects == subscription.selects else None
         reason = hold_reason(before, len(matches.numbers))
         if reason is None:
-            new_since = _new_since(catalogue, subscription, now=now)
-            with catalogue.reader() as conn:
-                recorded = list(store.matches_on_record(conn, number))
-                weighed = weigh(
-                    conn,
-                    matches,
-                    definition,
-                    settings,
-                    facts,
-                    recorded=recorded,
-                    new_since=new_since,
-                    afresh=afresh,
-                )
+            new_since = _new_since(catalogue, conn, subscription, now=now)
+            weighed = weigh(
+                conn,
+                matches,
+                definition,
+                settings,
+                this.facts,
+                recorded=list(store.matches_on_record(conn, number)),
+                new_since=new_since,
+                afresh=this.afresh,
+            )
     except ConfigFault as fault:
         reason = str(fault)
     if reason is not None:
@@ -175,7 +190,7 @@ def _evaluate(
         return Evaluated(definition.name, reason)
     counted = _Counted()
     for part in _parts(weighed.decision.ask):
-        catalogue.write_now(functools.partial(_want, counted, number, definition, weighed.recipe, part, now))
+        catalogue.write_now(functools.partial(_want, this, counted, number, definition, weighed.recipe, part))
     catalogue.submit(
         functools.partial(_record_rest, number=number, weighed=weighed, now=now), durable=False
     ).result()
@@ -194,7 +209,9 @@ def _evaluate(
     )
 
 
-def _new_since(catalogue: Catalogue, subscription: Subscription, *, now: int) -> int | None:
+def _new_since(
+    catalogue: Catalogue, conn: sqlite3.Connection, subscription: Subscription, *, now: int
+) -> int | None:
     """Since when what comes is new to this subscription.
 
     Before the archive was enumerated for the first time, what it held all along cannot be told from what is new:
@@ -202,9 +219,7 @@ def _new_since(catalogue: Catalogue, subscription: Subscription, *, now: int) ->
     """
     if not subscription.definition.new_only or subscription.new_since is not None:
         return subscription.new_since
-    with catalogue.reader() as conn:
-        enumerated = store.archive_was_enumerated(conn)
-    if enumerated:
+    if store.archive_was_enumerated(conn):
         catalogue.write_now(functools.partial(store.begin_new, number=subscription.number, now=now))
     return now
 
@@ -224,23 +239,28 @@ def _parts(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 def _want(
+    this: _Round,
     counted: _Counted,
     number: int,
     definition: Definition,
     recipe: ViewRecipe | None,
     items: Sequence[Item],
-    now: int,
     conn: sqlite3.Connection,
 ) -> None:
     """The files of these matches are wanted, and that is on record with them."""
     by_entry: dict[int, list[int]] = {}
+    priority, now = definition.priority, this.now
+    view = recipe.name if recipe is not None else ""
     for item in items:
         by_entry.setdefault(item.empiar_id, []).append(item.file_id)
     for empiar_id, file_ids in by_entry.items():
+        if this.covers(empiar_id, view, priority):
+            continue
         if file_ids == [0]:
-            new = ask_for_subscriber(conn, empiar_id, recipe, priority=definition.priority, now=now)
+            new = ask_for_subscriber(conn, empiar_id, recipe, priority=priority, now=now)
+            this.asked[empiar_id, view] = priority
         else:
-            new = ask_for_subscribed_files(conn, empiar_id, file_ids, priority=definition.priority, now=now)
+            new = ask_for_subscribed_files(conn, empiar_id, file_ids, priority=priority, now=now)
         if new:
             counted.entries[empiar_id] = None
             counted.files += new

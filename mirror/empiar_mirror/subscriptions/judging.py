@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from empiar_schema.subscriptions import LeftOut, Recorded
 
@@ -12,8 +12,7 @@ from empiar_schema.subscriptions import LeftOut, Recorded
 FLOOD: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One entry or file that a query returned, as the catalogue knows it."""
 
     empiar_id: int
