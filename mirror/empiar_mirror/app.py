@@ -40,11 +40,21 @@ from empiar_mirror.reports import (
 )
 from empiar_mirror.scrub import Scrubber
 from empiar_mirror.stopping import Stopping
+from empiar_mirror.subscriptions.asked import asked_by, in_force
+from empiar_mirror.subscriptions.declaring import put_in_force
+from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
 from empiar_mirror.transfer_facts import failed_files, files_here, files_unverified, stale_entries
 from empiar_mirror.transferring import Transferring, hosts_within
-from empiar_schema import globus_endings, transfer_store
+from empiar_schema import globus_endings, subscription_store, transfer_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.events import BytesMoved, Event, FileArrived, Observer
+from empiar_schema.events import (
+    BytesMoved,
+    Event,
+    FileArrived,
+    Observer,
+    SubscriptionHeld,
+    SubscriptionMatched,
+)
 from empiar_schema.faults import CatalogueFault, ConfigFault
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import ScrubSettings, Settings
@@ -112,6 +122,8 @@ class Mirror:
     def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
         """The mirror in `settings.root`, locked for this process, with what a crash left put in order.
 
+        The subscriptions of the configuration are in force.
+
         Raises:
             CatalogueFault: another process works on it, or the catalogue is missing or refuses.
             ConfigFault: `root` cannot be written.
@@ -135,6 +147,7 @@ class Mirror:
             jobs = placing.recover_jobs(catalogue, folders.root)
             recovery = replace(recovery, jobs_given_back=jobs)
             clean_leftovers(folders.root)
+            put_in_force(catalogue, settings, now=int(time.time()))
         except BaseException:
             catalogue.close()
             lock.release()
@@ -168,6 +181,8 @@ class Mirror:
     async def crawl(self, ids: Sequence[int] | None, *, full: bool = False) -> CrawlReport:
         """Metadata and listings of these entries, or of all that are new or changed, stand in the catalogue.
 
+        Subscriptions have been evaluated since, also where nothing has changed: an earlier crawl may have been killed before.
+
         Raises:
             UnreachableFault: nothing of the archive could be reached.
         """
@@ -198,6 +213,7 @@ class Mirror:
             begun = int(self.clock())
             report = await self._unless_stopped(crawler.crawl(ids, full=full))
         await self._finishing.follow_crawl(since=begun)
+        await self.evaluate_subscriptions()
         return report
 
     async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
@@ -270,12 +286,23 @@ class Mirror:
         await self._ask_again(ids, [CopyState.PARKED])
         return SyncReport(crawled, await self._transfer(ids, channel=channel))
 
-    async def sync_as_before(self, ids: Sequence[int], *, channel: Channel | None = None) -> SyncReport:
+    async def sync_as_before(
+        self, ids: Sequence[int] | None = None, *, channel: Channel | None = None
+    ) -> SyncReport:
         """What was asked for of these entries is here, verified and arranged: of some the whole, of others a view.
+
+        With `ids` None, that holds for all entries of which something was asked for, by name or by a subscription.
 
         Raises: as `sync`.
         """
+        everything = ids is None
+        if ids is None:
+            await self.evaluate_subscriptions()
+            ids = await self._asked_for()
         crawled = await self._crawl_what_is_needed(ids)
+        if everything:
+            await self.evaluate_subscriptions(afresh=True)
+            ids = await self._asked_for()
         for empiar_id in ids:
             await self.catalogue.write(
                 functools.partial(
@@ -287,6 +314,60 @@ class Mirror:
             )
         await self._ask_again(ids, [CopyState.PARKED])
         return SyncReport(crawled, await self._transfer(ids, channel=channel))
+
+    async def _asked_for(self) -> list[int]:
+        """Entries of which something was asked for, and those that subscriptions match and whose files are not listed yet."""
+        matched = await self.catalogue.read(subscription_store.wanted_entries)
+        return sorted({*await self.catalogue.read(asked_for), *matched})
+
+    # --- subscriptions --------------------------------------------------------------------------------
+
+    async def evaluate_subscriptions(
+        self, names: Collection[str] | None = None, *, afresh: bool = False
+    ) -> list[Evaluated]:
+        """See `subscriptions.evaluation.evaluate_subscriptions`; observers are told what was matched and what is held."""
+        found = await asyncio.to_thread(
+            evaluate_subscriptions,
+            self.catalogue,
+            self.settings,
+            now=int(self.clock()),
+            names=names,
+            afresh=afresh,
+            stopped=lambda: self._stopping.stopped,
+        )
+        for one in found:
+            if one.held is not None:
+                self.observer(SubscriptionHeld(one.name, one.held))
+            elif one.files:
+                self.observer(SubscriptionMatched(one.name, one.entries, one.files))
+        return found
+
+    async def sync_subscription(self, name: str, *, channel: Channel | None = None) -> SyncReport:
+        """What the subscription selects now is here, verified and arranged, as far as its budget goes; what waits with a lower priority goes on waiting.
+
+        Raises: as `sync`, and
+            ConfigFault: it is paused or held, or there is none.
+        """
+        found = await self.catalogue.read(functools.partial(in_force, name=name))
+        await self.evaluate_subscriptions([name])
+        ids = await self.catalogue.read(functools.partial(subscription_store.wanted_entries, name=name))
+        crawled = await self._crawl_what_is_needed(ids)
+        await self.evaluate_subscriptions([name], afresh=True)
+        asked = await self.catalogue.read(functools.partial(asked_by, name=name, settings=self.settings))
+        await self._ask_again(asked.ids, [CopyState.PARKED], only=asked.files)
+        wanted = found.definition
+        await self.catalogue.write(
+            functools.partial(
+                subscription_store.hurry, ids=asked.ids, file_ids=asked.files, priority=wanted.priority
+            )
+        )
+        transfer = await self._transfer(
+            asked.ids,
+            channel=channel or wanted.channel,
+            only=asked.files,
+            least_priority=wanted.priority,
+        )
+        return SyncReport(crawled, transfer)
 
     async def _transfer_view(
         self, ids: Sequence[int], recipe: ViewRecipe, *, channel: Channel | None, now: int
@@ -328,11 +409,13 @@ class Mirror:
         channel: Channel | None,
         view: ViewRecipe | None = None,
         only: Collection[int] | None = None,
+        least_priority: int | None = None,
     ) -> TransferReport:
-        """What is wanted of these entries came; with `view`, only what it needs, the files `only`."""
+        """What is wanted of these entries came; with `view`, only what it needs, the files `only`. Below `least_priority`, files wait."""
         here_before = await self.catalogue.read(functools.partial(files_here, ids=ids))
         tally = _Tally(self.observer)
-        least_priority = transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY
+        if least_priority is None:
+            least_priority = transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY
         await self._transferring(tally).run(ids, channel, least_priority=least_priority)
         await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
         making, arranged = await self._finishing.follow(ids, view)

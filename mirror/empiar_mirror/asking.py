@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from empiar_mirror.selection import Selection, select
 from empiar_mirror.view_files import selectable_files
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import Settings
 from empiar_schema.transfer_store import want_entry, want_files
-from empiar_schema.wish_store import WHOLE, record_wish, wishes_of
+from empiar_schema.wish_store import SUBSCRIBED, WHOLE, record_wish, wishes_of
 
 #: Of files that a view was named for; such a sync fetches these, and no others that wait.
 VIEW_PRIORITY = 1
@@ -29,14 +29,39 @@ def ask_for_whole(conn: sqlite3.Connection, empiar_id: int, *, now: int) -> None
 
 def ask_for_view(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe, *, now: int) -> frozenset[int]:
     """What the view needs of the entry is wanted, before anything else of it; returns the files."""
-    if WHOLE in wishes_of(conn, empiar_id):
-        record_wish(
-            conn, empiar_id, WHOLE, now=now
-        )  # also where it was asked for before wishes were recorded
-    record_wish(conn, empiar_id, recipe.name, now=now)
+    _wish(conn, empiar_id, recipe.name, now=now)
     needed = frozenset(file.file_id for file in selection_of(conn, empiar_id, recipe).needed)
     want_files(conn, sorted(needed), now=now, priority=VIEW_PRIORITY)
     return needed
+
+
+def ask_for_subscriber(
+    conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe | None, *, priority: int, now: int
+) -> int:
+    """What a subscription takes of the entry is wanted: all of it, or what the view needs; returns how many files are newly so.
+
+    That is the subscription's wish: when that ends, nothing that is listed later is wanted by itself.
+    """
+    _wish(conn, empiar_id, SUBSCRIBED, now=now)
+    if recipe is None:
+        return want_entry(conn, empiar_id, now=now, priority=priority)
+    needed = sorted(file.file_id for file in selection_of(conn, empiar_id, recipe).needed)
+    return want_files(conn, needed, now=now, priority=priority)
+
+
+def ask_for_subscribed_files(
+    conn: sqlite3.Connection, empiar_id: int, file_ids: Iterable[int], *, priority: int, now: int
+) -> int:
+    """These files of the entry are wanted, for a subscription; returns how many are newly so."""
+    _wish(conn, empiar_id, SUBSCRIBED, now=now)
+    return want_files(conn, file_ids, now=now, priority=priority)
+
+
+def _wish(conn: sqlite3.Connection, empiar_id: int, wish: str, *, now: int) -> None:
+    """The wish stands with the entry; one for the whole is kept, also where it was made before wishes were recorded."""
+    if WHOLE in wishes_of(conn, empiar_id):
+        record_wish(conn, empiar_id, WHOLE, now=now)
+    record_wish(conn, empiar_id, wish, now=now)
 
 
 def ask_as_before(conn: sqlite3.Connection, empiar_id: int, settings: Settings, *, now: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from empiar_schema.events import Observer
 from empiar_schema.faults import ConfigFault
 from empiar_schema.layout_views import IMPORTED_LABELS, ViewRecipe
 from empiar_schema.settings import Settings
+from empiar_schema.subscription_store import subscribed_views
 
 _NO_COORDINATES: Final = "the tree holds no coordinates of it; what was imported before stays"
 
@@ -55,14 +57,33 @@ class Finishing:
     ) -> tuple[MakeReport, dict[str, int]]:
         """All of it for these entries, unless stopped before; what was made, and how many files each layout shows.
 
-        Layouts are those that are built by themselves, `view`, and those that stand from an earlier `--view`: they would
-        go on showing files that were replaced since.
+        Layouts are those that are built by themselves, `view`, those in which subscriptions want an entry, and those
+        that stand from an earlier `--view`: they would go on showing files that were replaced since.
         """
-        if self.stopping.stopped:
-            return MakeReport(), {}
+        making, arranged = MakeReport(), Counter[str]()
+        for subscribed, group in (await self._by_subscribed_views(ids)).items():
+            if self.stopping.stopped:
+                break
+            recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []), *subscribed)))
+            made, shown = await self._follow(group, recipes)
+            making += made
+            arranged.update(shown)
+        return making, dict(arranged)
+
+    async def _by_subscribed_views(self, ids: Sequence[int]) -> dict[tuple[ViewRecipe, ...], list[int]]:
+        """The entries, by the views in which subscriptions want them."""
+        views = await self.catalogue.read(functools.partial(subscribed_views, ids=ids))
+        groups: dict[tuple[ViewRecipe, ...], list[int]] = {}
+        for empiar_id in ids:
+            known = (name for name in sorted(views.get(empiar_id, ())) if self.settings.has_view(name))
+            groups.setdefault(tuple(map(self.settings.recipe, known)), []).append(empiar_id)
+        return groups
+
+    async def _follow(
+        self, ids: Sequence[int], recipes: tuple[ViewRecipe, ...]
+    ) -> tuple[MakeReport, dict[str, int]]:
         for empiar_id in ids:
             await self.judge(empiar_id)
-        recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []))))
         making = await self.make(ids, recipes=recipes)
         arranged: dict[str, int] = {}
         for empiar_id in () if self.stopping.stopped else ids:

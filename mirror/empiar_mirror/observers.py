@@ -37,6 +37,7 @@ _WARNING: Final = (
     events.EntryAbsent,
     events.GlobusOut,
     events.NotifyFailed,
+    events.SubscriptionHeld,
     events.Paused,
 )
 

@@ -57,6 +57,16 @@ class StuckFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldSubscription:
+    """A subscription that rests until somebody resumes it."""
+
+    name: str
+    reason: str
+    #: ISO 8601.
+    held_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole answer of `status`. Times are epoch seconds, rates bytes per second."""
 
@@ -79,6 +89,7 @@ class Status:
     globus_failed: tuple[GlobusTask, ...] = ()
     #: Of the files still to come, those that the Globus service has or that are planned for it.
     files_with_globus: int = 0
+    held_subscriptions: tuple[HeldSubscription, ...] = ()
 
     @property
     def files_left(self) -> int:
@@ -139,7 +150,15 @@ def read_status(
         globus=open_tasks(connection, ids, web_url=globus.web_url),
         globus_failed=failed_lately(connection, ids, web_url=globus.web_url, now=now),
         files_with_globus=sum(files for files, _ in shares.values()),
+        held_subscriptions=_held(connection),
     )
+
+
+def _held(connection: sqlite3.Connection) -> tuple[HeldSubscription, ...]:
+    rows = connection.execute(
+        "SELECT name, held_reason, held_at FROM subscriptions WHERE held_at IS NOT NULL ORDER BY name"
+    )
+    return tuple(HeldSubscription(*row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

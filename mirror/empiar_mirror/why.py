@@ -10,6 +10,7 @@ from typing import Final
 
 from empiar_mirror.globus import reasons as by_globus
 from empiar_mirror.job_status import makers_of, why_derived, why_made
+from empiar_mirror.subscriptions.reasons import why_subscribed
 from empiar_schema.codes import STATE_CODES, words_of
 from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.paths import accession, text_from_bytes
@@ -42,7 +43,7 @@ class Reason:
     empiar_id: int
     path: str | None
     #: A state of a copy or of a job, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``,
-    #: ``globus`` (what is with a task), ``route`` (by which channel the rest goes).
+    #: ``globus`` (what is with a task), ``route`` (by which channel the rest goes), ``subscription`` (which one selects it).
     state: str
     sentence: str
     error: str | None = None
@@ -57,7 +58,20 @@ def why_entry(
     settings: Settings,
     now: float,
 ) -> list[Reason]:
-    """The entry as a whole, then one sentence for each state that keeps files away."""
+    """The entry as a whole, one sentence for each state that keeps files away, and one for each subscription that selects it."""
+    reasons = _why_entry(connection, empiar_id, worker=worker, settings=settings, now=now)
+    told = why_subscribed(connection, empiar_id)
+    return [*reasons, *(Reason(empiar_id, None, "subscription", sentence) for sentence in told)]
+
+
+def _why_entry(
+    connection: sqlite3.Connection,
+    empiar_id: int,
+    *,
+    worker: str | None,
+    settings: Settings,
+    now: float,
+) -> list[Reason]:
     name = accession(empiar_id)
     entry = connection.execute("SELECT * FROM entries WHERE empiar_id = ?", (empiar_id,)).fetchone()
     if entry is None:

@@ -276,6 +276,25 @@ class NotifyFailed(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionMatched(Event):
+    """A subscription has made something wanted that was not before."""
+
+    name = "subscription.matched"
+    subscription: str
+    entries: tuple[int, ...]
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionHeld(Event):
+    """A subscription rests until somebody resumes it: its query broke, or its result is not to be trusted."""
+
+    name = "subscription.held"
+    subscription: str
+    reason: str
+
+
 #: What `Paused.until` says where work waits for space on the disk.
 UNTIL_SPACE: Final = "there is space again"
 

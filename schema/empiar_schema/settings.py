@@ -244,6 +244,23 @@ def _table_in_json(value: object) -> object:
         return value
 
 
+class SubscriptionSettings(Table):
+    """A subscription that stands in the file, so that a site's policy can be under version control; see docs/subscriptions.md."""
+
+    sql: str = Field(examples=["SELECT empiar_id FROM entries WHERE scale = 'molecule'"])
+    """One SELECT that returns a column empiar_id (whole entries) or file_id (files)."""
+    view: FolderName | None = Field(default=None, examples=["small"])
+    """Of the entries, only what this layout view takes."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Higher comes first."""
+    budget: Bytes | None = Field(default=None, gt=0, examples=["20TiB"])
+    """Bytes that it may make wanted in all; not set means no limit of its own."""
+    channel: Channel | None = Field(default=None, examples=["globus"])
+    """Channel for its files: that of sync --subscription, unless --channel names another."""
+    new_only: bool = False
+    """Whether only what the archive shows after the subscription was made is wanted."""
+
+
 class MakingSettings(Table):
     """How derived files are made of those that are here. What is made, tables [hook.NAME] say (docs/hooks.md)."""
 
@@ -287,6 +304,8 @@ class Settings(Table):
     """Layout views of your own, by name; see docs/layouts.md."""
     notify: dict[FolderName, NotifySettings] = Field(default={})
     """Who is told what happens, by name; see docs/operations.md."""
+    subscription: dict[FolderName, SubscriptionSettings] = Field(default={})
+    """Standing selections, by name; see docs/subscriptions.md."""
 
     @model_validator(mode="after")
     def _sources_end(self) -> Self:
@@ -312,6 +331,18 @@ class Settings(Table):
             error = PydanticCustomError("unknown_view", "{text}", {"text": unknown_view(wrong[0], self.view)})
             place = InitErrorDetails(type=error, loc=("arrange", "views"), input=self.arrange.views)
             raise ValidationError.from_exception_data("Settings", [place])
+        return self
+
+    @model_validator(mode="after")
+    def _views_of_subscriptions_are_known(self) -> Self:
+        for name, subscription in self.subscription.items():
+            if subscription.view is not None and not self.has_view(subscription.view):
+                text = unknown_view(subscription.view, self.view)
+                error = PydanticCustomError("unknown_view", "{text}", {"text": text})
+                place = InitErrorDetails(
+                    type=error, loc=("subscription", name, "view"), input=subscription.view
+                )
+                raise ValidationError.from_exception_data("Settings", [place])
         return self
 
     @model_validator(mode="after")

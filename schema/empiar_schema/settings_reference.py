@@ -40,6 +40,13 @@ _EXAMPLES: Final = {
         '# sender = "mirror@example.org"',
         '# recipients = ["you@example.org"]',
     ),
+    "subscription.NAME": (
+        "# What is to be mirrored by itself, as SQL (docs/subscriptions.md):",
+        "# [subscription.ribosomes]",
+        "# sql = \"SELECT empiar_id FROM entries_fts WHERE entries_fts MATCH 'ribosome'\"",
+        '# view = "small"',
+        '# budget = "2TiB"',
+    ),
 }
 
 

@@ -27,13 +27,18 @@ def each_once(items: tuple[T, ...]) -> tuple[T, ...]:
     return items
 
 
-def _folder_name(name: str) -> str:
+def checked_folder_name(name: str) -> str:
+    """`name`, which can be that of a folder, of a table and of a variable.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise ValueError("must be made of a-z, 0-9, _ and -, because it names a folder")
     return name
 
 
-FolderName = Annotated[str, AfterValidator(_folder_name)]
+FolderName = Annotated[str, AfterValidator(checked_folder_name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Final
 
 #: The wish for every file of the entry.
 WHOLE: Final = ""
+#: Stands with an entry of which a subscription made files wanted: they were not a wish for the whole. No view has such a name.
+SUBSCRIBED: Final = "*"
 
 
 def record_wish(conn: sqlite3.Connection, empiar_id: int, view: str, *, now: int) -> None:

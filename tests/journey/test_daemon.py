@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
+
+import aiohttp
 
 from empiar_mirror.daemon import Daemon
 from empiar_mirror.observers import all_of
@@ -24,6 +27,13 @@ from independent import assert_mirrored, assert_tidy
 from mirrors import opened, settings_for
 
 ID = 10190
+CRAWLS_OFTEN = """
+[crawl]
+requests_per_s = 2000
+interval = "2s"
+[transfer]
+requests_per_s = 2000
+"""
 ENTRY = {f"m_{n:03d}.mrc": 40_000 + n for n in range(30)}
 
 
@@ -59,6 +69,12 @@ def here(settings: Settings) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def listed_in_manifest(settings: Settings) -> int:
+    """Files of the entry that its manifest names: the last thing that is written."""
+    manifest = settings.root / "manifests" / str(ID) / "manifest-sha256.txt"
+    return len(manifest.read_text().splitlines()) if manifest.exists() else 0
+
+
 async def test_what_was_asked_for_arrives_and_so_does_what_is_listed_of_it_later(tmp_path: Path) -> None:
     async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
         settings = quick_settings(rehearsal, tmp_path)
@@ -91,9 +107,7 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
             )
             assert 0 < len(here(settings)) < 30
             daemon.mirror.settings = settings  # as after the quota was raised and SIGHUP sent
-            await until(lambda: len(here(settings)) == 31)
-            manifest = settings.root / "manifests" / str(ID) / "manifest-sha256.txt"
-            await until(lambda: manifest.exists() and len(manifest.read_text().splitlines()) == 31)
+            await until(lambda: listed_in_manifest(settings) == 31)
         assert_mirrored(rehearsal, settings.root, ID)
 
 
@@ -138,19 +152,30 @@ async def test_a_root_that_is_away_is_waited_for_and_nothing_is_written_in_its_p
             await until(lambda: any(isinstance(event, Paused) for event in events))
             assert not settings.root.exists()
             away.rename(settings.root)
-            await until(lambda: len(here(settings)) == 31)
+            await until(lambda: listed_in_manifest(settings) == 31)
         assert_mirrored(rehearsal, settings.root, ID)
 
 
 # --- as a process -------------------------------------------------------------------------------------------
 
 
+async def command(folder: Path, *arguments: str) -> int:
+    """The exit code of ``empiar-mirror``."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "empiar_mirror", *arguments, cwd=folder, stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    return await process.wait()
+
+
 @asynccontextmanager
-async def service(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+async def service(
+    folder: Path, **environ: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """``empiar-mirror run``, and the lines it writes."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "empiar_mirror", "run", "--log-format", "json",
-        cwd=folder, env=dict(os.environ), stderr=asyncio.subprocess.PIPE,
+        cwd=folder, env=os.environ | environ, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     lines: list[str] = []
 
@@ -171,11 +196,53 @@ async def service(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Proces
             await reading
 
 
+#: Several services run at once in tests, and have one default address.
+UNSEEN = '[daemon]\nlisten = ""\n'
+
+
+async def test_a_new_entry_that_a_subscription_selects_arrives_with_no_other_action(tmp_path: Path) -> None:
+    """And what is seen of it meanwhile: health, metrics, and systemd's ear."""
+    ear = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, socket.socket() as free:
+        heard.bind(str(ear))
+        heard.setblocking(False)
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        async with Rehearsal([big_entry(ID + 1, {"a.mrc": 5000})]) as rehearsal:
+            seen = f'[daemon]\nlisten = "127.0.0.1:{port}"\n'
+            settings = settings_for(rehearsal, tmp_path, patient=CRAWLS_OFTEN, more=seen)
+            with opened(settings) as mirror:
+                await mirror.crawl(None)
+            sql = f"SELECT empiar_id FROM entries WHERE empiar_id <> {ID + 1}"
+            assert await command(tmp_path, "subscribe", "others", "--sql", sql) == 0
+            async with service(tmp_path, NOTIFY_SOCKET=str(ear)) as (process, lines):
+                await until(lambda: any("until stopped" in line for line in lines))
+                rehearsal.archive.add_entry(big_entry(ID, ENTRY))
+                rehearsal.archive.touch_record(ID, date.today().isoformat())  # noqa: DTZ011
+                await until(lambda: listed_in_manifest(settings) == 31)
+                async with aiohttp.ClientSession() as session:
+                    for path, word in (("healthz", ""), ("metrics", "empiar_mirror_"), ("readyz", "")):
+                        async with session.get(f"http://127.0.0.1:{port}/{path}") as answer:
+                            assert word in await answer.text()
+                            assert answer.status == 200 or path == "readyz"
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(process.wait(), 30) == 130
+            assert_mirrored(rehearsal, settings.root, ID)
+            assert not (settings.root / "archive" / str(ID + 1)).exists()
+        said = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                said.append(heard.recv(4096).decode())
+        assert any(line.startswith("READY=1") for line in said)
+        assert any("STOPPING=1" in line for line in said)
+
+
 async def test_the_service_lives_through_kills_wrong_configurations_and_ends_when_it_is_told(
     tmp_path: Path,
 ) -> None:
     async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
-        settings = settings_for(rehearsal, tmp_path)
+        settings = settings_for(rehearsal, tmp_path, more=UNSEEN)
         with opened(settings) as mirror:
             await mirror.crawl([ID])
             await mirror.catalogue.write(wanted)
@@ -186,7 +253,7 @@ async def test_the_service_lives_through_kills_wrong_configurations_and_ends_whe
                 await until(lambda n=count: len(here(settings)) >= n)  # type: ignore[misc]
                 process.kill()
         async with service(tmp_path) as (process, lines):
-            await until(lambda: len(here(settings)) == 31)
+            await until(lambda: listed_in_manifest(settings) == 31)
             file.write_text(right.replace("requests_per_s", "requests_per_sec"))
             process.send_signal(signal.SIGHUP)
             await until(lambda: any('"in_force": false' in line for line in lines))
@@ -201,7 +268,7 @@ async def test_the_service_lives_through_kills_wrong_configurations_and_ends_whe
 
 async def test_a_second_service_on_the_same_root_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     async with Rehearsal([big_entry(ID, {"a.mrc": 5000})]) as rehearsal:
-        settings = settings_for(rehearsal, tmp_path)
+        settings = settings_for(rehearsal, tmp_path, more=UNSEEN)
         with opened(settings):
             pass
         async with service(tmp_path) as (first, said):
@@ -227,5 +294,5 @@ async def test_reading_the_configuration_anew_reaches_the_transfer_under_way(tmp
             daemon.reload()
             assert any(isinstance(event, ConfigurationRead) and event.in_force for event in events)
             assert daemon.mirror.settings.scrub.period == 30 * 86_400
-            await until(lambda: len(here(settings)) == 31)
+            await until(lambda: listed_in_manifest(settings) == 31)
         assert_mirrored(rehearsal, settings.root, ID)

@@ -20,6 +20,7 @@ FINGERPRINTS = {
     "m001_tables": "9f22a9a39f21632cd190bba8752a12c9e2e4851f004ecabff38ee1eddb393e4a",
     "m002_content": "567046d6542bb278b63eb3e35234f627e0c473867d511a5b6e3ea66981e16a55",
     "m003_globus": "f19e197ea635bedf59a5146e3df7f41af7f1fd00a8ed3b24eaa8c87f4fc4472a",
+    "m004_subscriptions": "0f128b5961aac5107aef1dea4c6cdf079951441636d2bcef0401dd2a18c04bfb",
     "m005_scrub": "7ceb8b7a821d6506c5f3cd9224a82d2025144f2940705f5ad7264f2eb7c41815",
 }
 

@@ -43,6 +43,7 @@ CONTRACT = {
     "images": "file_id format width height frames mode pixel_size_angstrom problems",
     "entry_progress": "empiar_id wanted_files wanted_bytes here_files here_bytes failed_files state",
     "subscriptions": "name sql view priority budget_bytes paused created_at entry_count file_count",
+    "subscription_matches": "name empiar_id file_id matched_at gone_at",
     "changes": "changed_at empiar_id path kind field old new",
     "contradictions": "empiar_id path what stated found source",
     "jobs": "job_id empiar_id maker file_id path state attempts error",

@@ -14,6 +14,8 @@ from empiar_schema.faults import ExitCode
 COMMANDS: Final = (
     "init",
     "crawl",
+    "subscribe",
+    "subscriptions",
     "plan",
     "sync",
     "run",

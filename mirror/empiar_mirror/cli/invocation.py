@@ -57,6 +57,14 @@ class Invocation:
 
         return load(self.config, environ=os.environ, cwd=Path.cwd())
 
+    @property
+    def place(self) -> str:
+        """Where the configuration stands, for people."""
+        from empiar_schema.configuration import DEFAULT_FILE
+
+        file = Path.cwd() / (self.config or DEFAULT_FILE)
+        return str(file) if file.is_file() else "the environment"
+
     def result(
         self, document: DataclassInstance | dict[str, object] | list[object], text: Iterable[str]
     ) -> None:
@@ -217,3 +225,16 @@ def needs_ids(ids: tuple[int, ...], asked_for: list[int], verb: str) -> list[int
             hint=f"name entries, such as `empiar-mirror {verb} 10017`; EMPIAR as a whole is 9 PiB",
         )
     return chosen
+
+
+def refuse_with_subscription(name: str | None, ids: tuple[int, ...], view: str | None) -> None:
+    """A subscription says itself which entries it means, and what of them.
+
+    Raises:
+        ConfigFault: entries or a view are named beside it.
+    """
+    if name is not None and (ids or view is not None):
+        raise ConfigFault(
+            "--subscription stands alone: the subscription says which entries, and what of them",
+            hint="leave the IDs and --view out",
+        )

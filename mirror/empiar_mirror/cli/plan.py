@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from empiar_mirror.cli.invocation import Invocation, ids_argument, needs_ids, standard_options
+from empiar_mirror.cli.invocation import (
+    Invocation,
+    ids_argument,
+    needs_ids,
+    refuse_with_subscription,
+    standard_options,
+)
 from empiar_schema.faults import CatalogueFault, ExitCode
 
 if TYPE_CHECKING:
@@ -21,25 +27,29 @@ if TYPE_CHECKING:
 @click.command("plan")
 @ids_argument
 @click.option("--view", metavar="V", help="Only what this layout view takes: images, gains, labels.")
+@click.option("--subscription", "name", metavar="NAME", help="What this subscription selects; without IDs.")
 @click.option(
     "--explain",
     is_flag=True,
     help="Show each entry, what its files are taken for, and how the estimate came about.",
 )
 @standard_options
-def command(invocation: Invocation, ids: tuple[int, ...], view: str | None, explain: bool) -> ExitCode:
+def command(
+    invocation: Invocation, ids: tuple[int, ...], view: str | None, name: str | None, explain: bool
+) -> ExitCode:
     """Say what a sync would move: files, bytes, disk, time. Changes nothing.
 
     Without IDs: every entry that was asked for before, and of each what was asked for.
     """
     settings = invocation.settings()
-    plan = _plan(settings, ids, view)
+    refuse_with_subscription(name, ids, view)
+    plan = _plan(settings, ids, view, name)
     roles = _roles(settings, plan) if explain else {}
     invocation.result(_document(plan, roles), _lines(plan, roles, explain=explain))
     return ExitCode.OK
 
 
-def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
+def _plan(settings: Settings, ids: tuple[int, ...], view: str | None, name: str | None) -> Plan:
     from empiar_mirror import plan_facts
     from empiar_mirror.plan import Plan, throughput
     from empiar_mirror.reading import reading
@@ -49,18 +59,14 @@ def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
     channel = streams[0] if streams else Channel.GLOBUS
     recipe = settings.recipe(view) if view is not None else None
     with reading(settings.root) as connection:
-        chosen = needs_ids(ids, plan_facts.asked_for(connection), "plan")
-        unknown = plan_facts.unknown_entries(connection, chosen)
-        if unknown:
-            named = " ".join(str(empiar_id) for empiar_id in unknown)
-            raise CatalogueFault(
-                f"the catalogue has no file listing of {named}",
-                hint=f"run `empiar-mirror crawl {named}` first",
-            )
+        if name is not None:
+            needs = _needs_of_subscription(connection, settings, name)
+        else:
+            chosen = needs_ids(ids, plan_facts.asked_for(connection), "plan")
+            _refuse_unlisted(connection, chosen)
+            needs = [_need(connection, each, settings, recipe, as_before=not ids) for each in chosen]
         plan = Plan(
-            entries=tuple(
-                _need(connection, empiar_id, settings, recipe, as_before=not ids) for empiar_id in chosen
-            ),
+            entries=tuple(needs),
             channel=channel,
             throughput=throughput(
                 plan_facts.recent_attempts(connection, channel=channel),
@@ -72,6 +78,28 @@ def _plan(settings: Settings, ids: tuple[int, ...], view: str | None) -> Plan:
             room=plan_facts.measured_room(settings.root, settings.disk, plan_facts.bytes_held(connection)),
         )
         return _routed(connection, settings, plan)
+
+
+def _refuse_unlisted(connection: sqlite3.Connection, chosen: list[int]) -> None:
+    from empiar_mirror.plan_facts import unknown_entries
+
+    if unknown := unknown_entries(connection, chosen):
+        named = " ".join(str(empiar_id) for empiar_id in unknown)
+        raise CatalogueFault(
+            f"the catalogue has no file listing of {named}",
+            hint=f"run `empiar-mirror crawl {named}` first",
+        )
+
+
+def _needs_of_subscription(connection: sqlite3.Connection, settings: Settings, name: str) -> list[EntryNeed]:
+    """What a sync of the subscription would move, if it were evaluated now; whether it is held or paused does not matter."""
+    from empiar_mirror.plan_facts import entry_need
+    from empiar_mirror.subscriptions.outlook import files_of, weighed_again
+
+    weighed = weighed_again(connection, settings, name, now=int(time.time()))
+    return [
+        entry_need(connection, empiar_id, only) for empiar_id, only in files_of(connection, weighed).items()
+    ]
 
 
 def _routed(connection: sqlite3.Connection, settings: Settings, plan: Plan) -> Plan:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +14,8 @@ from empiar_mirror.cli.invocation import Invocation, say, standard_options, work
 from empiar_schema.faults import ExitCode
 
 if TYPE_CHECKING:
+    from empiar_mirror.daemon import Daemon
+    from empiar_mirror.metrics.monitor import Look
     from empiar_schema.settings import Settings
 
 
@@ -17,10 +23,11 @@ if TYPE_CHECKING:
 @work_options
 @standard_options
 def command(invocation: Invocation) -> ExitCode:
-    """Run as a service: crawl, fetch what is wanted, verify, arrange, until stopped.
+    """Run as a service: crawl, fetch what is wanted, verify, arrange, scrub, until stopped.
 
-    It goes on through outages, full disks and restarts. SIGTERM or SIGINT stop it, with partial work kept; SIGHUP
-    reads the configuration anew. What it fetches is what was asked for by `sync`, and what is listed of that since.
+    It goes on through outages, full disks and restarts, and shows metrics and its health at daemon.address (docs/operations.md).
+    SIGTERM or SIGINT stop it, with partial work kept; SIGHUP reads the configuration anew. What it fetches is what subscriptions
+    select, and what was asked for by `sync`, with what is listed of that since.
     """
     asyncio.run(_run(invocation, invocation.settings()))
     return ExitCode.STOPPED
@@ -30,18 +37,66 @@ async def _run(invocation: Invocation, settings: Settings) -> None:
     from empiar_mirror.app import Mirror
     from empiar_mirror.cli.working import observing
     from empiar_mirror.daemon import Daemon
+    from empiar_mirror.metrics.instruments import Instruments
+    from empiar_mirror.metrics.monitor import Monitor
+    from empiar_mirror.metrics.server import served
+    from empiar_mirror.notify.notifier import Notifier
     from empiar_mirror.observers import all_of
+    from empiar_mirror.systemd import ServiceManager, Watchdog
 
-    with observing(invocation, settings) as observer, Mirror.open(settings, observer=observer) as mirror:
-        daemon = Daemon(mirror, invocation.settings)
-        mirror.observer = all_of([observer, daemon.observe])
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, daemon.stop)
-        loop.add_signal_handler(signal.SIGHUP, daemon.reload)
-        say(f"mirroring into {settings.root} until stopped")
-        try:
-            await daemon.run()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.remove_signal_handler(number)
+    with observing(invocation, settings) as log:
+        instruments = Instruments()
+        manager = ServiceManager.of(os.environ)
+        watchdog = Watchdog(manager)
+        notifier = Notifier(settings, observer=log)
+
+        def looked(look: Look) -> None:
+            notifier.looked(look)
+            watchdog.looked(look)
+
+        monitor = Monitor(settings, instruments, looked=looked)
+        with Mirror.open(settings, observer=log) as mirror:
+            daemon = Daemon(mirror, invocation.settings)
+            mirror.observer = all_of([log, daemon.observe, instruments, monitor, notifier, watchdog])
+
+            def reload() -> None:
+                manager.reloading()
+                daemon.reload()
+                monitor.settings = mirror.settings
+                manager.ready()
+
+            async with contextlib.AsyncExitStack() as stack:
+                if (address := settings.daemon.address) is not None:
+                    await stack.enter_async_context(served(address, instruments.registry, monitor))
+                await stack.enter_async_context(_beside(monitor.run(), notifier.run()))
+                stack.enter_context(_signals(daemon, reload))
+                manager.ready(f"mirroring into {settings.root}")
+                say(f"mirroring into {settings.root} until stopped")
+                await daemon.run()
+                manager.stopping()
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """These run while the body does, and are cancelled after it."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _signals(daemon: Daemon, reload: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT stop the service, SIGHUP makes it read its configuration."""
+    loop = asyncio.get_running_loop()
+    handlers = {signal.SIGINT: daemon.stop, signal.SIGTERM: daemon.stop, signal.SIGHUP: reload}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)

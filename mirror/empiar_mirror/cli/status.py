@@ -52,7 +52,11 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
     }
     unknown = (f"EMPIAR-{i} is not in the catalogue: run `empiar-mirror crawl {i}`" for i in missing)
     lines = _lines(status, now) if status.entries or not ids else ()
-    invocation.result(document, [*lines, *unknown, *ills])
+    held = (
+        f"the subscription {one.name} is held since {one.held_at}: {one.reason}; `empiar-mirror subscriptions resume {one.name}` releases it"
+        for one in status.held_subscriptions
+    )
+    invocation.result(document, [*lines, *unknown, *held, *ills])
     return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
 
 

@@ -87,6 +87,12 @@ def notice_of(event: Event) -> Notice | None:
             return Notice(NoticeKind.DISK, "pause", f"work rests until there is space: {reason}")
         case events.GlobusOut(reason=reason):
             return Notice(NoticeKind.STUCK, "globus", f"Globus cannot be used for now: {reason}")
+        case events.FileDamaged(path=path, reason=reason):
+            # It may be whole again before the next look.
+            return Notice(NoticeKind.DAMAGE, path, f"{path} is damaged: {reason}")
+        case events.SubscriptionHeld(subscription=name, reason=reason):
+            sentence = f"the subscription {name} rests until somebody resumes it: {reason}"
+            return Notice(NoticeKind.STUCK, f"subscription {name}", sentence)
     return None
 
 

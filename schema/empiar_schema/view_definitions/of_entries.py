@@ -232,7 +232,52 @@ SUBSCRIPTIONS: Final = View(
             ("file_count", "Files selected when it last ran."),
             ("channel", "Channel its files must use; null means as configured."),
             ("new_only", "1 if it selects only what came after it."),
+            ("selects", "entries or files, as its query returns; null before it first ran."),
+        ),
+        Column("evaluated_at", iso("s.evaluated_at"), "When it last ran to its end."),
+        Column("held_at", iso("s.held_at"), "Since when it is held; null while it is in force."),
+        *same(
+            "s",
+            ("held_reason", "Why it is held; it rests until somebody resumes it."),
+            ("declared", "1 if it stands in the configuration file."),
+        ),
+        Column(
+            "taken_bytes",
+            "(SELECT ifnull(sum(m.bytes), 0) FROM subscription_match m WHERE m.number = s.number AND m.wanted_at IS NOT NULL)",
+            "Bytes that it has made wanted so far, which count against its budget.",
+        ),
+        Column(
+            "left_out_count",
+            "(SELECT count(*) FROM subscription_match m WHERE m.number = s.number AND m.gone_at IS NULL AND m.left_out = 'budget')",
+            "Matches that did not fit into its budget.",
         ),
     ),
     "FROM subscription s",
+)
+
+SUBSCRIPTION_MATCHES: Final = View(
+    "subscription_matches",
+    "One row for each entry or file that a subscription's query returned at some time.",
+    (
+        Column("name", "s.name", "Name of the subscription."),
+        Column("empiar_id", "m.empiar_id", "The entry's number."),
+        Column("file_id", "nullif(m.file_id, 0)", "The file; null where the subscription selects entries."),
+        Column("matched_at", iso("m.matched_at"), "When it was first returned."),
+        Column(
+            "gone_at",
+            iso("m.gone_at"),
+            "Since when it is returned no longer; null while it is. What was wanted stays wanted.",
+        ),
+        Column("wanted_at", iso("m.wanted_at"), "When its files became wanted; null if they have not."),
+        *same(
+            "m",
+            ("files", "Files that it made wanted, or would."),
+            ("bytes", "Their bytes, as far as known."),
+            (
+                "left_out",
+                "Why it, or what the archive added to it since, is not wanted: budget, older (than a subscription to what is new), unlisted; null if nothing is left out.",
+            ),
+        ),
+    ),
+    "FROM subscription_match m JOIN subscription s ON s.number = m.number",
 )
