@@ -20,6 +20,7 @@ from empiar_schema.faults import CatalogueFault, EmpiarMirrorError, StorageFault
 from empiar_schema.migrations import APPLICATION_ID, STEPS, applied_steps, migrate
 from empiar_schema.paths import bytes_from_text
 from empiar_schema.settings import ArchiveSettings
+from empiar_schema.upgrade import back_up
 from empiar_schema.views import refresh_views
 
 T = TypeVar("T")
@@ -308,8 +309,10 @@ def _url_of_text(text: str) -> str:
 
 def _prepare(connection: sqlite3.Connection, path: Path, archive: ArchiveSettings | None) -> None:
     connection.execute("PRAGMA foreign_keys = OFF")
-    applied = applied_steps(connection)
-    if applied != [name for name, _ in STEPS]:
+    applied, known = applied_steps(connection), [name for name, _ in STEPS]
+    if applied != known:
+        if applied and applied == known[: len(applied)]:
+            back_up(connection, path, step=known[len(applied)])
         migrate(connection)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":

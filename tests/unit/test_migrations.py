@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.faults import CatalogueFault
+from empiar_schema.faults import CatalogueFault, StorageFault
 from empiar_schema.migrations import MIGRATION_SET, STEPS, applied_steps, migrate
+from empiar_schema.upgrade import backup_path
 
 #: Fingerprints of all steps: one that differs was edited, and catalogues in use would lack the edit. Add a line
 #: with each new step. Only before the first release may a step, and its line, still change.
@@ -116,3 +118,43 @@ def test_a_creation_that_was_killed_after_its_first_table_goes_on(tmp_path: Path
     Catalogue.open(path, create=True).close()
     with closing(sqlite3.connect(path)) as conn:
         assert applied_steps(conn) == [name for name, _ in STEPS]
+
+
+def older_catalogue(path: Path) -> None:
+    """A catalogue without the latest step, with one entry in it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        migrate(conn, steps=STEPS[:-1])
+        conn.execute("INSERT INTO entry (empiar_id, discovered_at) VALUES (10017, 1)")
+
+
+def test_before_an_upgrade_the_catalogue_is_copied_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "empiar.db"
+    older_catalogue(path)
+    Catalogue.open(path).close()
+    copy = backup_path(path, STEPS[-1][0])
+    assert [file.name for file in tmp_path.glob("*.before-*")] == [copy.name]
+    with closing(sqlite3.connect(copy)) as conn:
+        assert applied_steps(conn) == [name for name, _ in STEPS[:-1]]
+        assert conn.execute("SELECT empiar_id FROM entry").fetchall() == [(10017,)]
+        assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    stamp = copy.stat().st_mtime_ns
+    Catalogue.open(path).close()
+    assert copy.stat().st_mtime_ns == stamp
+
+
+def test_a_new_catalogue_has_no_copy_of_nothing(tmp_path: Path) -> None:
+    Catalogue.open(tmp_path / "empiar.db", create=True).close()
+    assert list(tmp_path.glob("*.before-*")) == []
+
+
+def test_without_room_for_the_copy_nothing_is_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "empiar.db"
+    older_catalogue(path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))
+    with pytest.raises(StorageFault) as caught:
+        Catalogue.open(path)
+    assert caught.value.full
+    with closing(sqlite3.connect(path)) as conn:
+        assert applied_steps(conn) == [name for name, _ in STEPS[:-1]]
