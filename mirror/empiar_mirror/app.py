@@ -378,6 +378,11 @@ class Mirror:
                 functools.partial(asking.ask_for_view, empiar_id=empiar_id, recipe=recipe, now=now)
             )
         await self._ask_again(ids, [CopyState.PARKED], only=needed)
+        # What was parked until now waits with the priority that it had, below which this transfer does not look.
+        hurry = functools.partial(
+            transfer_store.want_files, file_ids=sorted(needed), now=now, priority=asking.VIEW_PRIORITY
+        )
+        await self.catalogue.write(hurry)
         return await self._transfer(ids, channel=channel, view=recipe, only=needed)
 
     async def repair(self, ids: Sequence[int] | None, *, channel: Channel | None = None) -> SyncReport:

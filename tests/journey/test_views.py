@@ -15,6 +15,7 @@ from empiar_mirror import asking
 from empiar_mirror.app import Mirror
 from empiar_mirror.arrange import MAPPING
 from empiar_mirror.cli import main
+from empiar_mirror.rehearsal.faults import Fault, FaultKind
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_mirror.why import why_entry, why_path
 from empiar_schema.products import Kind
@@ -70,6 +71,19 @@ async def test_a_trial_fetches_what_it_needs_and_nothing_else(tmp_path: Path) ->
                 assert "nobody asked for it" in other.sentence
             again = await mirror.sync([PICKED], view="trial")
             assert (again.transfer.arrived, again.transfer.bytes_moved) == (0, 0)
+
+
+async def test_a_view_brings_what_an_earlier_sync_of_the_whole_had_given_up(tmp_path: Path) -> None:
+    wanted = "data/micrographs/stack_0005_2x_SumCorr.mrc"
+    gone = Fault(kind=FaultKind.STATUS, match=f"{PICKED}/{wanted}", value="404", times=None)
+    async with Rehearsal(faults=[gone]) as rehearsal:
+        settings = settings_for(rehearsal, tmp_path, more='channels = ["https"]\n')
+        with opened(settings) as mirror:
+            first = await mirror.sync([PICKED])
+            assert [file.path for file in first.transfer.failed] == [f"{PICKED}/{wanted}"]
+            rehearsal.book.clear()
+            assert (await mirror.sync([PICKED], view="trial")).transfer.failed == ()
+            assert wanted in here(mirror)
 
 
 async def test_what_was_asked_for_before_is_no_more_than_the_view(tmp_path: Path) -> None:
