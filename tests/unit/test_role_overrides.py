@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,12 +85,11 @@ def test_no_name_no_header_and_no_neighbour_overturns_a_statement() -> None:
     assert set(found) == {(Role.PREVIEW, 1.0, RoleReason.OVERRIDE)}
 
 
+@pytest.mark.timeout(60)  # by going back and forth it would take years
 def test_a_hostile_name_does_not_make_a_pattern_slow() -> None:
     overrides = stated(("data/" + "a*" * 20 + "b", Role.GAIN), ("/".join(["**", "a"] * 10), Role.GAIN))
-    begun = time.perf_counter()
     for path in ("data/" + "a" * 4000, "/".join(["a"] * 400 + ["c"])):
         assert overrides.role(path) is None
-    assert time.perf_counter() - begun < 1.0
 
 
 @given(st.lists(st.sampled_from(["a", "b", "ab", "*", "?", "a*", "*b", "a*b*a", "*a*b*", "**"]), min_size=1, max_size=6),
