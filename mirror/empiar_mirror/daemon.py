@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
-from empiar_mirror.pace import rest_s, should_arrange, until_crawl_s
+from empiar_mirror.pace import ARRANGE_EVERY_S, rest_s, should_arrange, until_crawl_s
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
@@ -152,6 +152,9 @@ class Daemon:
     # --- layouts --------------------------------------------------------------------------------------
 
     async def _arranging(self) -> None:
+        # A kill may have come between an arrival and what follows it.
+        self._touched.update(await self._asked(_lately_touched))
+        self._arrived.set()
         while not self._stopped.is_set():
             await self._wait(self._arrived, self.look_s)
             self._arrived.clear()
@@ -264,6 +267,16 @@ class Daemon:
 def _next_transfer(conn: sqlite3.Connection) -> int | None:
     """When there is something to transfer, or to follow, at the earliest."""
     return 0 if globus_store.open_bundles(conn) else transfer_store.next_not_before(conn)
+
+
+def _lately_touched(conn: sqlite3.Connection) -> list[int]:
+    """Entries of files that were attempted in the last hours in which anything was."""
+    rows = conn.execute(
+        "SELECT DISTINCT c.empiar_id FROM attempt t JOIN copy c ON c.file_id = t.file_id"
+        " WHERE t.ended_at >= (SELECT max(ended_at) FROM attempt) - ?",
+        (2 * ARRANGE_EVERY_S,),
+    )
+    return [row[0] for row in rows]
 
 
 def _ask_for_news(conn: sqlite3.Connection, *, settings: Settings, since: int) -> None:

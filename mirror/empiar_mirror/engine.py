@@ -11,9 +11,9 @@ import functools
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,8 @@ class Engine:
         self._clock = clock
         self._agenda = Agenda(settings, {c: t.capabilities for c, t in transports.items()})
         self._active: dict[int, ActiveFile] = {}
+        #: Files that are no longer active, and of which the catalogue does not yet say what became.
+        self._leaving = 0
         self._down: set[Channel] = set()
         self._fed = False
         self._least_priority = transfer_store.ANY_PRIORITY
@@ -192,7 +194,7 @@ class Engine:
             room = self._full is None and len(self._agenda) < CLAIM_FILES // 2
             if room and await self._claim(empiar_ids):
                 continue
-            if self._active:
+            if self._active or self._leaving:
                 # Woken by every file that ends; new work may have become due meanwhile.
                 await self._wait_for_change(5.0)
                 continue
@@ -509,8 +511,8 @@ class Engine:
         remote = str(active.work.remote)
         failed = events.AttemptFailed(active.file_id, remote, Channel.GLOBUS, error, CopyState.WANTED)
         self._observer(failed)
-        self._drop(active)
-        await self._endings.refuse_delivery(active, error=error)
+        with self._left(active):
+            await self._endings.refuse_delivery(active, error=error)
 
     async def _channel_down(self, active: ActiveFile, fault: UnreachableFault, channel: Channel) -> None:
         self._down.add(channel)
@@ -552,11 +554,11 @@ class Engine:
         self._agenda.remove(active)
         match decision.next:
             case Next.PARK:
-                self._drop(active)
-                await self._endings.discard_and_park(active, error=str(fault))
+                with self._left(active):
+                    await self._endings.discard_and_park(active, error=str(fault))
             case Next.QUARANTINE:
-                self._drop(active)
-                await self._endings.quarantine(active, error=str(fault))
+                with self._left(active):
+                    await self._endings.quarantine(active, error=str(fault))
             case Next.SETTLE_SIZE:
                 # Aside: it asks by every channel, and this one's connection may hold the host's last place.
                 task = asyncio.create_task(self._settle_size(active, fault))
@@ -630,8 +632,19 @@ class Engine:
         self._wake()
 
     async def _shelve(self, active: ActiveFile, *, error: str | None, wait_s: float = 0.0) -> None:
+        with self._left(active):
+            await self._endings.shelve(active, error=error, wait_s=wait_s)
+
+    @contextmanager
+    def _left(self, active: ActiveFile) -> Iterator[None]:
+        """The file is no longer active; until the body has written what became of it, the run is not at its end."""
         self._drop(active)
-        await self._endings.shelve(active, error=error, wait_s=wait_s)
+        self._leaving += 1
+        try:
+            yield
+        finally:
+            self._leaving -= 1
+            self._wake()
 
     def _drop(self, active: ActiveFile) -> None:
         self._agenda.remove(active)

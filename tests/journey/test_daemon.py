@@ -128,6 +128,16 @@ async def test_a_file_that_rots_is_found_and_fetched_again(tmp_path: Path) -> No
         assert_mirrored(rehearsal, settings.root, ID)
 
 
+async def test_what_a_kill_prevented_after_an_arrival_is_made_up_for(tmp_path: Path) -> None:
+    async with Rehearsal([big_entry(ID, ENTRY)]) as rehearsal:
+        settings = quick_settings(rehearsal, tmp_path)
+        with opened(settings) as mirror:
+            await mirror.sync([ID])
+        (settings.root / "manifests" / str(ID) / "manifest-sha256.txt").unlink()
+        async with running(settings, []):
+            await until(lambda: listed_in_manifest(settings) == 31)
+
+
 def wanted(conn: object) -> None:
     import sqlite3
 
