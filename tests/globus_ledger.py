@@ -22,6 +22,15 @@ NOW = 1000
 TREE = {"": ["a.xml"], "data": ["b.mrc", "c.mrc"], "data/deep": ["d.mrc"], "data/deeper": ["e.mrc"]}
 
 
+def under_way_ids(conn: sqlite3.Connection) -> set[int]:
+    """Files that are claimed for the service, in bundles that have not ended."""
+    rows = conn.execute(
+        "SELECT g.file_id FROM globus_bundle b JOIN globus_item g ON g.bundle_id = b.bundle_id"
+        " WHERE b.state <= 2 AND g.state = 0"
+    )
+    return {row[0] for row in rows}
+
+
 class Mirror:
     """A catalogue with two entries of five files of 100 bytes, all wanted, and short ways to use it."""
 

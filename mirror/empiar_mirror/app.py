@@ -22,6 +22,7 @@ from empiar_mirror.derived_proof import verify_derived
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.folders import Folders
 from empiar_mirror.globus import leftovers
+from empiar_mirror.globus_access import globus_service
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.makers import placing, registry
 from empiar_mirror.plan_facts import asked_for, never_heard_of
@@ -191,7 +192,10 @@ class Mirror:
         async with AsyncExitStack() as stack:
             http = PoliteHttp(hosts)
             stack.push_async_callback(http.aclose)
-            globus = self._transferring(self.observer).globus(stack) if "globus" in crawl.listing else None
+            listed_by_globus = "globus" in crawl.listing
+            globus = (
+                await stack.enter_async_context(globus_service(self.settings)) if listed_by_globus else None
+            )
             sources = CrawlSources.of(
                 self.settings.archive,
                 crawl,

@@ -14,6 +14,7 @@ from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.folders import Folders
 from empiar_mirror.globus.keeper import TaskKeeper
+from empiar_mirror.globus_access import globus_service
 from empiar_mirror.judge import Judge
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.reports import FailedFile
@@ -30,7 +31,6 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.settings import CrawlSettings, Settings, TransferSettings
 from empiar_schema.states import Channel
-from empiar_wire.globus_facts import GlobusService
 from empiar_wire.hosts import Hosts
 
 
@@ -107,14 +107,6 @@ class Transferring:
             stack.push_async_callback(transport.aclose)
         return transports
 
-    def globus(self, stack: AsyncExitStack) -> GlobusService:
-        """The Transfer service for the configured account, closed with `stack`."""
-        from empiar_wire.globus import TransferService  # 130 ms, and most mirrors do without
-
-        service = TransferService.of(self.settings)
-        stack.push_async_callback(service.aclose)
-        return service
-
     async def _keeper(
         self,
         stack: AsyncExitStack,
@@ -145,7 +137,7 @@ class Transferring:
                 )
                 return None
         return TaskKeeper(
-            self.globus(stack),
+            await stack.enter_async_context(globus_service(self.settings)),
             self.settings,
             catalogue=self.catalogue,
             staging=self.folders.staging,

@@ -208,15 +208,6 @@ def spent_bundles(conn: sqlite3.Connection) -> set[int]:
     return {row[0] for row in rows}
 
 
-def under_way_ids(conn: sqlite3.Connection) -> set[int]:
-    """Files that are claimed for the service."""
-    rows = conn.execute(
-        "SELECT g.file_id FROM globus_bundle b JOIN globus_item g ON g.bundle_id = b.bundle_id"
-        f" WHERE b.state <= 2 AND g.state = {_UNDER_WAY}"
-    )
-    return {row[0] for row in rows}
-
-
 def record_progress(
     conn: sqlite3.Connection,
     bundle_id: int,

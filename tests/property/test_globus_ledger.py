@@ -25,6 +25,7 @@ from empiar_schema.globus_states import BUNDLE_CODES, ITEM_CODES, BundleState, I
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import FAILED, HERE, Channel, CopyState, may_follow
 from empiar_schema.transfer_store import Arrival
+from globus_ledger import under_way_ids
 
 ENTRIES = (10017, 10018)
 NAMES = ("a", "b", "c")
@@ -321,7 +322,7 @@ class Ledger(RuleBasedStateMachine):
         )
         assert {i for i, state in states.items() if state is _S.UNVERIFIED} <= delivered
         assert not {i for i, state in states.items() if state in HERE} & items.keys()
-        assert globus.under_way_ids(self.conn) == under_way
+        assert under_way_ids(self.conn) == under_way
 
     @invariant()
     def files_are_under_way_in_open_bundles_only(self) -> None:

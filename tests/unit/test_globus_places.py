@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from empiar_mirror.globus.places import Places, is_utf8, joined, plain
+from empiar_mirror.globus.places import Places, is_utf8, plain
 from empiar_schema.paths import RemotePath
+from empiar_wire.globus_paths import below
 
 PLACES = Places("source", "/gridftp/empiar/world_availability", "destination", "/lab/mirror")
 BASES = ("/", "/~/", "/~/mirror", "/a b", "/50%", "/lab/mirror/")
@@ -119,4 +120,4 @@ def test_a_slash_at_the_end_of_a_file_is_overlooked() -> None:
     ],
 )
 def test_one_slash_between(parts: tuple[str, ...], path: str) -> None:
-    assert joined(*parts) == path
+    assert below(*parts) == path

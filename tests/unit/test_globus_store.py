@@ -19,7 +19,7 @@ from empiar_schema.globus_states import BundleState
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import Channel
 from empiar_schema.transfer_store import Arrival, Block
-from globus_ledger import ID, NOW, OTHER_ID, PATHS, Mirror
+from globus_ledger import ID, NOW, OTHER_ID, PATHS, Mirror, under_way_ids
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_bundle_claims_its_files_for_the_service(mirror: Mirror) -> None:
     files = mirror.do(lambda c: globus.bundle_files(c, bundle_id))
     assert [str(file.remote) for file in files] == ["10017/data/b.mrc", "10017/data/c.mrc"]
     assert mirror.do(globus.entries_under_way) == {ID}
-    assert mirror.do(globus.under_way_ids) == {file.file_id for file in files}
+    assert mirror.do(under_way_ids) == {file.file_id for file in files}
     assert mirror.do(lambda c: globus.bundle_entries(c, bundle_id)) == [ID]
     # No other channel takes them.
     works = mirror.do(

@@ -60,8 +60,8 @@ async def _is_folder(service: GlobusService, collection: str, path: str) -> bool
 
 
 def below(base: str, *parts: str) -> str:
-    """The path of `parts` below `base`, with one slash between any two."""
-    return "/".join([base.rstrip("/"), *(part for part in parts if part)]) or "/"
+    """The path of `parts` below `base`: one slash between any two, none at the end."""
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts if part)]) or "/"
 
 
 def shown_name(raw: bytes) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from empiar_schema.faults import BadAnswer
 from empiar_schema.paths import RemotePath, bytes_from_text, checked_name
-from empiar_wire.globus_paths import raw_name, shown_name
+from empiar_wire.globus_paths import below, raw_name, shown_name
 
 #: GridFTP speaks in lines.
 _LINE_BREAK = re.compile(rb"[\r\n]")
@@ -38,11 +38,6 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def joined(base: str, *parts: str) -> str:
-    """``/base/part/part``: one slash between, none at the end."""
-    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts if part)]) or "/"
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """The two trees of a transfer."""
@@ -57,15 +52,15 @@ class Places:
     @property
     def deliveries(self) -> str:
         """The folder of ours into which the service writes (`empiar_mirror.staging.delivery_folder`)."""
-        return joined(self.root, "staging", "globus")
+        return below(self.root, "staging", "globus")
 
     def source(self, empiar_id: int, path: str = "") -> str:
         """Of a file or folder of an entry, given as plain text below the entry."""
-        return _below(joined(self.source_base, str(empiar_id)), path)
+        return _below(below(self.source_base, str(empiar_id)), path)
 
     def destination(self, empiar_id: int, path: str = "") -> str:
         """As `source`, for where it shall be."""
-        return _below(joined(self.deliveries, str(empiar_id)), path)
+        return _below(below(self.deliveries, str(empiar_id)), path)
 
     def delivered(self, destination: str) -> RemotePath | None:
         """Which file the service means by a destination path; None for one that is not below `deliveries`."""
@@ -73,7 +68,7 @@ class Places:
 
     def requested(self, source: str) -> RemotePath | None:
         """The same for a source path, below `source_base`."""
-        return _file_below(joined(self.source_base), source)
+        return _file_below(below(self.source_base), source)
 
 
 def _file_below(base: str, place: str) -> RemotePath | None:
@@ -97,7 +92,7 @@ def _stored_folder(shown: str) -> str:
 
 
 def _below(folder: str, path: str) -> str:
-    # Not `joined`: names may begin or end with blanks, but never with a slash.
+    # Not `below`: names may begin or end with blanks, but never with a slash.
     return f"{folder}/{path}" if path else folder
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Literal
+
+from empiar_mirror.rehearsal.strikes import Strikes
 
 Channel = Literal["https", "ftp", "api"]
 
@@ -145,22 +146,10 @@ class Fault:
         return self.at_byte < span[1] and (self.kind not in _ON_THE_SPOT or self.at_byte >= span[0])
 
 
-@dataclass(slots=True)
-class FaultBook:
+class FaultBook(Strikes[Fault, FaultKind]):
     """The faults in force and how often each has struck."""
 
-    faults: list[Fault] = field(default_factory=list)
-    struck: Counter[FaultKind] = field(default_factory=Counter)
-    _seen: Counter[int] = field(default_factory=Counter)
-
-    def add(self, *faults: Fault) -> None:
-        """`faults` are in force from now on."""
-        self.faults += faults
-
-    def clear(self) -> None:
-        """Nothing misbehaves any more; what has struck stays counted."""
-        self.faults.clear()
-        self._seen.clear()
+    __slots__ = ()
 
     def in_force(self, kind: FaultKind) -> bool:
         """Whether a fault of this kind may still strike."""
@@ -186,10 +175,7 @@ class FaultBook:
             due = stage in stages and fault.channel in (None, channel) and fnmatchcase(target, fault.match)
             if not due or fault.kind not in kinds or not fault.reaches(span, ranged=ranged):
                 continue
-            self._seen[id(fault)] += 1
-            seen = self._seen[id(fault)] - fault.after
-            if seen >= 1 and (fault.times is None or seen <= fault.times):
-                self.struck[fault.kind] += 1
+            if self._strikes(fault):
                 return fault
         return None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+
+from empiar_mirror.rehearsal.strikes import Strikes
 
 
 class GlobusFaultKind(StrEnum):
@@ -96,22 +97,10 @@ class GlobusFault:
         return float(self.value) if self.value else default
 
 
-@dataclass(slots=True)
-class GlobusFaultBook:
-    """The faults in force and how often each kind has struck."""
+class GlobusFaultBook(Strikes[GlobusFault, GlobusFaultKind]):
+    """The faults of Globus in force and how often each kind has struck."""
 
-    faults: list[GlobusFault] = field(default_factory=list)
-    struck: Counter[GlobusFaultKind] = field(default_factory=Counter)
-    _seen: Counter[int] = field(default_factory=Counter)
-
-    def add(self, *faults: GlobusFault) -> None:
-        """`faults` are in force from now on."""
-        self.faults += faults
-
-    def clear(self) -> None:
-        """Nothing misbehaves any more; what has struck stays counted."""
-        self.faults.clear()
-        self._seen.clear()
+    __slots__ = ()
 
     def take(
         self, kinds: Collection[GlobusFaultKind], target: str, span: tuple[int, int] | None = None
@@ -125,10 +114,7 @@ class GlobusFaultBook:
                 continue
             if span is not None and not span[0] <= fault.at_byte < span[1]:
                 continue
-            self._seen[id(fault)] += 1
-            seen = self._seen[id(fault)] - fault.after
-            if seen >= 1 and (fault.times is None or seen <= fault.times):
-                self.struck[fault.kind] += 1
+            if self._strikes(fault):
                 return fault
         return None
 
