@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -186,4 +187,4 @@ class Copies(RuleBasedStateMachine):
 
 
 Copies.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-TestCopies = Copies.TestCase
+TestCopies = pytest.mark.timeout(900)(Copies.TestCase)

@@ -288,5 +288,5 @@ class Queue(RuleBasedStateMachine):
         assert found == {job.job_id for job in self.running}
 
 
-TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Queue.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestQueue = pytest.mark.timeout(900)(Queue.TestCase)
