@@ -16,7 +16,7 @@ import pytest
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.globus.faults import GlobusFault, GlobusFaultKind
 from empiar_mirror.rehearsal.server import Rehearsal
-from globus_mirror import SECRET, globus_settings, standing_in
+from globus_mirrors import SECRET, globus_settings, standing_in
 from independent import assert_mirrored, assert_tidy
 
 WORKER = Path(__file__).with_name("worker.py")

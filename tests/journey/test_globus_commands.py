@@ -13,7 +13,7 @@ import pytest
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.globus.accounts import CLIENT_SECRET
 from empiar_mirror.rehearsal.server import Rehearsal
-from globus_mirror import SECRET, globus_settings, standing_in
+from globus_mirrors import SECRET, globus_settings, standing_in
 from independent import assert_mirrored
 from mirrors import opened
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from empiar_mirror.app import Mirror
 from empiar_mirror.rehearsal.server import Rehearsal
-from globus_mirror import globus_settings, standing_in
+from globus_mirrors import globus_settings, standing_in
 from independent import assert_mirrored
 
 ID = 10101

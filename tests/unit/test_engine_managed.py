@@ -17,7 +17,7 @@ from empiar_schema import globus_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import nobody
 from empiar_schema.globus_bundles import NewBundle
-from globus_mirror import globus_settings, standing_in
+from globus_mirrors import globus_settings, standing_in
 from independent import content
 from mirrors import opened, rows
 

@@ -18,7 +18,7 @@ from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema import events, globus_endings, globus_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.states import Channel, CopyState
-from globus_mirror import globus_settings, standing_in
+from globus_mirrors import globus_settings, standing_in
 from globus_shown import ENTRY, NOW, SIZE, UNWANTED, make_globus_mirror
 
 MB = 2**20
