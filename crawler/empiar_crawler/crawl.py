@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -17,10 +18,10 @@ from empiar_crawler.entry_source import API, HEADER_XML, Absent, Found
 from empiar_crawler.harvest import harvest
 from empiar_crawler.inspection import Refusals, inspect
 from empiar_crawler.outcome import ARCHIVE_FAULTS, CrawlReport, is_unreachable, reason
-from empiar_crawler.schedule import NEVER_FAILED, Failures
+from empiar_crawler.schedule import NEVER_FAILED, Failures, Sweep
 from empiar_crawler.sources.base import ListingSource
 from empiar_imaging.role_overrides import Overrides
-from empiar_schema import crawl_store
+from empiar_schema import crawl_store, sweep_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import CachedAnswer, ListingDiff
 from empiar_schema.events import (
@@ -47,6 +48,8 @@ from empiar_schema.times import epoch
 #: A listing source that could not be reached is tried after the others for so long: where a firewall closes FTP,
 #: every entry would wait for it in vain.
 UNREACHED_REST_S: Final = 600.0
+#: Why a crawl ended that was not to go on.
+QUIET: Final = "quiet hours have begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class _Pass:
     #: The entries were named by the user: each is listed anew.
     explicit: bool
     now: int
+    may_go_on: Callable[[], bool]
+    #: Entries that are listed anew because their listing is old.
+    sweep: set[int] = field(default_factory=set)
+    #: Entries that the archive says are new or changed.
+    moved: set[int] = field(default_factory=set)
 
 
 class Crawler:
@@ -89,28 +97,40 @@ class Crawler:
         roles: Sequence[RoleOverride] = (),
         observer: Observer = nobody,
         clock: Callable[[], float] = time.time,
+        failures: dict[int, Failures] | None = None,
     ) -> None:
+        """`failures` are those of the crawlers before, so that entries are left alone across them; it is kept up to date."""
         self._catalogue = catalogue
         self._settings = settings
         self._roles = roles
         self._sources = sources
         self._observer = observer
         self._clock = clock
-        self._failures: dict[int, Failures] = {}
+        self._failures: dict[int, Failures] = {} if failures is None else failures
         self._unreached: dict[str, float] = {}
 
-    async def crawl(self, ids: Sequence[int] | None = None, *, full: bool = False) -> CrawlReport:
+    async def crawl(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        full: bool = False,
+        every_s: float | None = None,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> CrawlReport:
         """The given entries, or all that are new, changed or due, are crawled; a failed one does not end the others.
 
         With `full` every entry is asked for anew and listed, whatever the catalogue says. A listing is recorded
-        complete or not at all.
+        complete or not at all. Behind all that is new, changed or due comes the sweep: the oldest listings are read
+        anew, as many as it takes to read all within `crawl.relist`. `every_s` says when the next crawl follows, and bounds
+        what is made up for in this one. No further entry is begun once `may_go_on` is false.
 
         Raises:
             UnreachableFault: nothing at all could be reached.
             CatalogueFault, StorageFault: the catalogue or its disk refused.
         """
         report = CrawlReport()
-        this = _Pass(report, full=full, explicit=ids is not None, now=int(self._clock()))
+        everything = ids is None
+        this = _Pass(report, full, explicit=not everything, now=int(self._clock()), may_go_on=may_go_on)
         unreached = None
         if ids is None:
             try:
@@ -118,7 +138,10 @@ class Crawler:
             except UnreachableFault as fault:
                 unreached = fault
                 ids = await self._catalogue.read(partial(self._overdue, now=this.now))
-        await self._crawl_all(list(dict.fromkeys(ids)), this)
+        if everything and unreached is None and not full:
+            await self._crawl_and_sweep(ids, this, every_s=every_s)
+        else:
+            await self._crawl_all(list(dict.fromkeys(ids)), this)
         reached = report.enumerated_by or report.entries or report.absent or report.answered
         if not reached and (unreached is not None or report.failed):
             raise UnreachableFault(
@@ -134,25 +157,25 @@ class Crawler:
             found = await harvest(self._catalogue, self._sources, now=this.now, full=this.full)
         except BadAnswer as fault:
             self._source_failed(this, "enumeration", reason(fault))
-            moved: frozenset[int] = frozenset()
         except UnreachableFault as fault:
             self._source_failed(this, "enumeration", reason(fault))
             raise
         else:
-            this.report.enumerated_by, moved = found.source, found.moved
+            this.report.enumerated_by = found.source
+            this.moved.update(found.moved)
             for source, why in found.failed.items():
                 self._source_failed(this, source, why)
         if this.full:
             return await self._catalogue.read(_all_ids)
         due = await self._catalogue.read(partial(self._overdue, now=this.now))
-        return [*sorted(moved, reverse=True), *due]
+        return [*sorted(this.moved, reverse=True), *due]
 
     def _overdue(self, conn: sqlite3.Connection, *, now: int) -> list[int]:
         """Entries that are due, oldest first, less those that failed lately."""
-        interval_s, relist_s = self._settings.interval, self._settings.relist
-        surely = crawl_store.due_entries(conn, now=now, interval_s=interval_s, relist_s=relist_s)
+        interval_s, never = self._settings.interval, math.inf
+        surely = crawl_store.due_entries(conn, now=now, interval_s=interval_s, relist_s=never)
         soon = crawl_store.due_entries(
-            conn, now=now, interval_s=schedule.shortest_interval(interval_s), relist_s=relist_s
+            conn, now=now, interval_s=schedule.shortest_interval(interval_s), relist_s=never
         )
         chosen = set(surely)
         for empiar_id in soon:
@@ -165,6 +188,31 @@ class Crawler:
     def _may_try(self, empiar_id: int, now: float) -> bool:
         failures = self._failures.get(empiar_id, NEVER_FAILED)
         return now >= failures.last_at + schedule.backoff_s(failures.count)
+
+    async def _crawl_and_sweep(self, due: Sequence[int], this: _Pass, *, every_s: float | None) -> None:
+        """What is due is crawled; then the oldest listings are read anew, as many as are owed. One that fails stays owed, and rests longer each time, so that it holds up no other."""
+        interval_s, relist_s = self._settings.interval, self._settings.relist
+
+        def look(conn: sqlite3.Connection) -> tuple[Sweep | None, list[int]]:
+            listed, until = sweep_store.listings(conn)[0], sweep_store.swept_until(conn)
+            if until is None:
+                return None, []
+            old = sweep_store.listed_oldest_first(conn, listed_before=int(this.now - interval_s))
+            return Sweep(listed, until, relist_s), [i for i in old if self._may_try(i, this.now)]
+
+        sweep, eligible = await self._catalogue.read(look)
+        if sweep is not None:
+            share = sweep.owed(this.now)
+            if every_s is not None:
+                share = min(share, sweep.at_most(every_s, self._settings.sweep_entries_per_hour))
+            this.sweep.update(eligible[:share])
+        # An entry whose metadata is old, too, is asked for once.
+        first = [i for i in due if i in this.moved or i not in this.sweep]
+        await self._crawl_all(list(dict.fromkeys([*first, *eligible[: len(this.sweep)]])), this)
+        done = this.now
+        if sweep is not None:
+            done = int(sweep.after(this.report.swept, eligible=len(eligible), now=this.now))
+        await self._catalogue.write(partial(sweep_store.record_swept, until=done))
 
     def _source_failed(self, this: _Pass, source: str, why: str) -> None:
         this.report.sources_failed[source] = why
@@ -184,6 +232,8 @@ class Crawler:
 
     async def _work(self, left: Iterable[int], this: _Pass) -> None:
         for empiar_id in left:
+            if this.report.stopped is None and not this.may_go_on():
+                this.report.stopped = QUIET
             if this.report.stopped is not None:
                 return
             try:
@@ -192,6 +242,7 @@ class Crawler:
                 self._entry_failed(empiar_id, fault, this)
             else:
                 self._failures.pop(empiar_id, None)
+                this.report.swept += empiar_id in this.sweep
 
     def _entry_failed(self, empiar_id: int, fault: EmpiarMirrorError, this: _Pass) -> None:
         this.report.failed[empiar_id] = reason(fault)
@@ -211,13 +262,12 @@ class Crawler:
             return
         this.report.entries += 1
         self._observer(EntryCrawled(empiar_id, changed))
-        anew = this.full or this.explicit or changed
+        anew = this.full or this.explicit or changed or empiar_id in this.sweep
         if not anew and schedule.listing_may_stand(
             known.crawled_at,
             known.listed_at,
             now=this.now,
             interval_s=self._settings.interval,
-            relist_s=self._settings.relist,
         ):
             this.report.unchanged += 1
         else:

@@ -27,6 +27,8 @@ class CrawlReport:
     entries: int = 0
     #: Entries with a new complete listing.
     listed: int = 0
+    #: Entries that were listed because it was their turn in the sweep.
+    swept: int = 0
     #: Entries whose metadata and listing both stood as they were.
     unchanged: int = 0
     #: Entries that the archive does not serve.
@@ -37,7 +39,7 @@ class CrawlReport:
     sources_failed: dict[str, str] = field(default_factory=dict)
     #: Whether anything that failed did so by an answer, however senseless, and not for want of one.
     answered: bool = False
-    #: Why the crawl ended before its last entry (the archive went away); what is left is still due.
+    #: Why the crawl ended before its last entry (the archive went away, quiet hours began); what is left is still due.
     stopped: str | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,6 +20,8 @@ OVERLAP: Final = timedelta(days=1)
 #: A complete enumeration at least so often. An entry that is released with an `update_date` of long before would
 #: escape "changed since" for ever; the whole walk is about thirty requests.
 COMPLETE_EVERY: Final = timedelta(days=7)
+#: A sweep that is behind goes at so many times the even rate at most.
+CATCH_UP: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +71,52 @@ def is_due(
 
 
 def listing_may_stand(
-    crawled_at: float | None, listed_at: float | None, *, now: float, interval_s: float, relist_s: float
+    crawled_at: float | None, listed_at: float | None, *, now: float, interval_s: float
 ) -> bool:
     """Whether a due entry whose metadata turned out unchanged may keep its listing of `listed_at` (None: none).
 
-    It may if the entry was due for the age of its metadata (`crawled_at`) alone, and the listing is younger than
-    `relist_s`. Files can be renamed or removed without a new `update_date` (EMPIAR's policies, 6.2), so
-    age alone ends a listing; and where an announced change made the entry due, the files are looked at.
+    It may if the entry was due for the age of its metadata (`crawled_at`) alone: where an announced change made
+    it due, the files are looked at. For their age alone listings are read anew by the sweep.
     """
     if crawled_at is None or listed_at is None:
         return False
-    return crawled_at <= now - shortest_interval(interval_s) and listed_at > now - relist_s
+    return crawled_at <= now - shortest_interval(interval_s)
+
+
+# --- sweep ---------------------------------------------------------------------------------------------------
+# Files can be renamed or removed without a new `update_date` (EMPIAR's policies, 6.2), so age alone ends a listing.
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """How the sweep stands: `listed` entries have a listing, and it has done its share up to `swept_until`."""
+
+    listed: int
+    swept_until: float
+    #: Within this time every listing is read anew, seconds.
+    relist_s: float
+
+    def owed(self, now: float) -> int:
+        """How many entries are to be listed now, so that all are listed within `relist_s`, evenly."""
+        elapsed = min(max(0.0, now - self.swept_until), self.relist_s)
+        return int(self.listed * elapsed / self.relist_s)
+
+    def at_most(self, every_s: float, entries_per_hour: float | None) -> int:
+        """How many entries a crawl may list for their age that is followed by the next after `every_s`.
+
+        Without `entries_per_hour`, what has been missed is made up for at four times the even rate.
+        """
+        per_s = (
+            CATCH_UP * self.listed / self.relist_s if entries_per_hour is None else entries_per_hour / 3600
+        )
+        return max(1, math.ceil(per_s * every_s))
+
+    def after(self, taken: int, *, eligible: int, now: float) -> float:
+        """Up to when the share is done after `taken` entries were listed of the `eligible` ones. What nobody can do is not owed."""
+        if not self.listed or taken >= eligible:
+            return now
+        earliest = now - self.relist_s
+        return min(now, max(earliest, self.swept_until) + taken * self.relist_s / self.listed)
 
 
 def harvest_window(

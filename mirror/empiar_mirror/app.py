@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from empiar_crawler.crawl import Crawler
 from empiar_crawler.crawl_sources import CrawlSources
 from empiar_crawler.outcome import CrawlReport
+from empiar_crawler.schedule import Failures
 from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.derived_proof import verify_derived
@@ -118,6 +119,8 @@ class Mirror:
     _lock: InstanceLock | None = None
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WORK_THREADS, "mirror"))
     _stopping: Stopping = field(default_factory=Stopping)
+    #: Of entries that could not be crawled: they are left alone for a while, longer each time.
+    _crawl_failures: dict[int, Failures] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
@@ -179,8 +182,17 @@ class Mirror:
 
     # --- crawl ----------------------------------------------------------------------------------------
 
-    async def crawl(self, ids: Sequence[int] | None, *, full: bool = False) -> CrawlReport:
+    async def crawl(
+        self,
+        ids: Sequence[int] | None,
+        *,
+        full: bool = False,
+        every_s: float | None = None,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> CrawlReport:
         """Metadata and listings of these entries, or of all that are new or changed, stand in the catalogue.
+
+        `every_s` and `may_go_on` as in `Crawler.crawl`.
 
         Subscriptions have been evaluated since, also where nothing has changed: an earlier crawl may have been killed before.
 
@@ -213,9 +225,12 @@ class Mirror:
                 roles=self.settings.role,
                 observer=self.observer,
                 clock=self.clock,
+                failures=self._crawl_failures,
             )
             begun = int(self.clock())
-            report = await self._unless_stopped(crawler.crawl(ids, full=full))
+            report = await self._unless_stopped(
+                crawler.crawl(ids, full=full, every_s=every_s, may_go_on=may_go_on)
+            )
         await self._finishing.follow_crawl(since=begun)
         await self.evaluate_subscriptions()
         return report

@@ -15,7 +15,15 @@ from typing import Final, TypeVar
 
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
-from empiar_mirror.pace import ARRANGE_EVERY_S, rest_s, should_arrange, until_crawl_s
+from empiar_mirror.pace import (
+    ARRANGE_EVERY_S,
+    between_crawls_s,
+    quiet_for_s,
+    rest_s,
+    should_arrange,
+    until_crawl_s,
+    until_own_time_s,
+)
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
@@ -32,6 +40,7 @@ from empiar_schema.faults import (
     UnreachableFault,
 )
 from empiar_schema.settings import Settings
+from empiar_schema.sweep_store import mirror_seed
 
 T = TypeVar("T")
 
@@ -117,13 +126,33 @@ class Daemon:
     # --- crawl ----------------------------------------------------------------------------------------
 
     async def _crawling(self) -> None:
+        seed = await self._asked(mirror_seed)
+        due = self.mirror.clock()
         while not self._stopped.is_set():
+            # Looked at again and again: the configuration may be read anew, and clocks are set.
+            now, interval_s = self.mirror.clock(), self.mirror.settings.crawl.interval
+            if quiet_s := self._quiet_for_s():
+                over = now + quiet_s
+                # Otherwise all mirrors of a time zone would begin in the minute in which quiet hours end.
+                due = max(due, over + until_own_time_s(over, interval_s=interval_s, seed=seed))
+            else:
+                due = min(due, now + 1.5 * between_crawls_s(interval_s))
+            if due > now:
+                await self._sleep(min(due - now, self.look_s))
+                continue
             await self._through(self._crawl)
-            await self._sleep(until_crawl_s(self.mirror.settings.crawl.interval))
+            now = self.mirror.clock()
+            due = now + until_crawl_s(now, interval_s=interval_s, seed=seed)
+
+    def _quiet_for_s(self) -> float:
+        return quiet_for_s(self.mirror.clock(), self.mirror.settings.crawl.quiet_hours)
 
     async def _crawl(self) -> None:
+        if self._quiet_for_s():
+            return  # they have begun since it failed
         begun = int(self.mirror.clock())
-        await self.mirror.crawl(None)
+        every_s = between_crawls_s(self.mirror.settings.crawl.interval)
+        await self.mirror.crawl(None, every_s=every_s, may_go_on=lambda: not self._quiet_for_s())
         await self.mirror.catalogue.write(
             functools.partial(_ask_for_news, settings=self.mirror.settings, since=begun)
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Final
+
+from empiar_mirror.scrub_budget import opens_in
 
 #: Crawls in one `crawl.interval`: what has changed is asked for each time, an entry's own metadata once.
 CRAWLS_AN_INTERVAL: Final = 4
-#: So much earlier or later, at random: mirrors that were started together do not come together for ever.
-JITTER: Final = 0.1
 #: After what failed for a reason that somebody has to remove, or that goes by itself: first wait, and the longest.
 FIRST_REST_S: Final = 30.0
 LONGEST_REST_S: Final = 1800.0
@@ -17,9 +18,30 @@ LONGEST_REST_S: Final = 1800.0
 ARRANGE_EVERY_S: Final = 3600.0
 
 
-def until_crawl_s(interval_s: float, *, jitter: Callable[[], float] = random.random) -> float:
-    """Seconds until the next crawl; `jitter` gives a number from 0 to 1."""
-    return interval_s / CRAWLS_AN_INTERVAL * (1 + JITTER * (2 * jitter() - 1))
+def between_crawls_s(interval_s: float) -> float:
+    """Seconds from one crawl to the next."""
+    return interval_s / CRAWLS_AN_INTERVAL
+
+
+def until_own_time_s(now: float, *, interval_s: float, seed: int) -> float:
+    """Seconds until the mirror's own next time for a crawl. Each `seed` has times of its own, which never move: mirrors do not come together, whenever they were started."""
+    step_s = between_crawls_s(interval_s)
+    return (step_s * (seed % 2**32) / 2**32 - now) % step_s
+
+
+def until_crawl_s(now: float, *, interval_s: float, seed: int) -> float:
+    """Seconds from the end of a crawl to the next: the mirror's own next time, unless that is nearer than half the usual distance."""
+    step_s = between_crawls_s(interval_s)
+    wait_s = until_own_time_s(now, interval_s=interval_s, seed=seed)
+    return wait_s if wait_s >= step_s / 2 else wait_s + step_s
+
+
+def quiet_for_s(now: float, hours: str, zone: tzinfo | None = None) -> float:
+    """Seconds until these quiet hours, such as ``08:00-18:00`` on the clock on the wall, are over; 0 outside of them."""
+    if not hours:
+        return 0.0
+    begin, _, end = hours.partition("-")
+    return opens_in(now, f"{end}-{begin}", zone)
 
 
 def rest_s(failures: int, *, jitter: Callable[[], float] = random.random) -> float:

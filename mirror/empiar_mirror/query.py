@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from empiar_mirror.history import NO_TIME, look_at
 from empiar_mirror.reading import CATALOGUE_NAME, reading
 from empiar_schema.catalogue import fault_of
 from empiar_schema.faults import ConfigFault
@@ -89,6 +90,7 @@ def ask(
     *,
     parameters: Mapping[str, Value] | None = None,
     limits: Limits | None = None,
+    as_of: int | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Rows]:
     """The result of one reading statement. Nothing in the catalogue can change, whatever `sql` says.
@@ -96,16 +98,23 @@ def ask(
     Two locks hold independently: the connection is read-only, and an authoriser lets only SELECT through (no
     ATTACH, no pragma that sets anything, no extension).
 
+    With `as_of`, epoch seconds, the views whose names end in ``_as_of`` show that time.
+
     Raises:
-        ConfigFault: the statement is not allowed, not SQL, or took longer than its limit.
+        ConfigFault: the statement is not allowed, not SQL, asks for no time where it must, or took longer than its limit.
         CatalogueFault: the catalogue is missing or refuses.
     """
     limits = limits or Limits()
     clock = _Clock(limits.seconds, now)
     with reading(root) as connection:
+        if as_of is not None:
+            look_at(connection, as_of)
         _fence(connection, clock)
         try:
-            cursor = connection.execute(sql, _checked_parameters(sql, parameters or {}))
+            values = _checked_parameters(sql, parameters or {})
+            if "_as_of" in sql.lower():
+                _require_time(connection, sql, values)
+            cursor = connection.execute(sql, values)
             if cursor.description is None:
                 raise ConfigFault("the SQL returns nothing: write one SELECT")
             columns = _distinct([column[0] for column in cursor.description])
@@ -158,6 +167,19 @@ def _may(action: int, first: str | None, second: str | None, database: str | Non
         tells = first in _HARMLESS_PRAGMAS and (second is None or first not in ("user_version", "encoding"))
         return sqlite3.SQLITE_OK if tells else sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+
+
+def _require_time(connection: sqlite3.Connection, sql: str, values: Mapping[str, Value]) -> None:
+    """An as-of view that no time has reached is empty, which would look like an answer."""
+    try:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+    except (sqlite3.Error, sqlite3.Warning):
+        return  # the statement itself will say what is wrong
+    if any(row[3] == NO_TIME for row in plan):
+        raise ConfigFault(
+            "a view by time is asked for no time, or for one that does not reach it",
+            hint="give --as-of TIME, or WHERE as_of = unixepoch('2026-03-01') on the view itself",
+        )
 
 
 def _checked_parameters(sql: str, parameters: Mapping[str, Value]) -> dict[str, Value]:

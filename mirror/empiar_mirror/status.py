@@ -13,7 +13,7 @@ from empiar_mirror.plan import Moved
 from empiar_mirror.plan_facts import recent_attempts
 from empiar_schema.codes import state_list
 from empiar_schema.settings import GlobusSettings
-from empiar_schema.states import FAILED, Channel
+from empiar_schema.states import FAILED, Channel, CopyState
 from empiar_schema.transfer_store import next_not_before
 
 #: The rate is that of the attempts which ended within this time.
@@ -23,6 +23,7 @@ SILENT_S: Final = 1800
 #: So many stuck files are named; the rest is counted.
 NAMED_STUCK: Final = 20
 _FAILED: Final = state_list(sorted(FAILED))
+_WITHDRAWN: Final = state_list((CopyState.WITHDRAWN,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class EntryStatus:
     #: Transferred by Globus to storage that is not visible here, and not verified.
     unverified_files: int = 0
     unverified_bytes: int = 0
+    #: Files that the archive lists no longer; ours stay.
+    withdrawn_files: int = 0
+    #: ``withdrawn`` or ``obsolete`` where the archive calls the entry so; None where it is as it should be.
+    upstream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +268,10 @@ def _moved_lately(connection: sqlite3.Connection, now: float) -> list[Moved]:
 
 def _entries(connection: sqlite3.Connection, ids: Sequence[int] | None) -> tuple[EntryStatus, ...]:
     columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes, p.unverified_files, p.unverified_bytes"
+    columns += (
+        f", ifnull((SELECT files FROM copy_progress c WHERE c.empiar_id = p.empiar_id AND c.state = {_WITHDRAWN}), 0),"  # noqa: S608
+        " CASE WHEN e.withdrawn_at IS NOT NULL THEN 'withdrawn' WHEN e.status = 'OBS' THEN 'obsolete' END"
+    )
     source = f"SELECT {columns} FROM entry_progress p LEFT JOIN entries e ON e.empiar_id = p.empiar_id"  # noqa: S608
     if ids is None:
         rows = connection.execute(f"{source} WHERE p.wanted_files > 0 ORDER BY p.empiar_id").fetchall()

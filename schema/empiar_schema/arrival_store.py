@@ -14,6 +14,7 @@ from typing import Final
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
 from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
 from empiar_schema.faults import DEFECT, CatalogueFault
+from empiar_schema.history_store import keep_files
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import HERE, CopyState
@@ -83,9 +84,15 @@ def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) 
     """The file's listed size and time give way to those of the bytes that came."""
     empiar_id, size, exact, modified_at, unit, source = conn.execute(_FACTS, (arrival.file_id,)).fetchone()
     changes: list[tuple[str, str | None, str | None]] = []
+    if exact and size not in (None, arrival.size):
+        changes.append(("bytes", str(size), str(arrival.size)))
+    found_at = None if arrival.validators is None else arrival.validators.modified_at
+    same_clock = arrival.channel is not None and arrival.channel.value == source and unit == _SECOND
+    if same_clock and exact and None not in (found_at, modified_at) and found_at != modified_at:
+        changes.append(("modified_at", iso(modified_at), iso(found_at)))
+    if changes:
+        keep_files(conn, "SELECT ?2", arrival.file_id, now=now)
     if size != arrival.size or not exact:
-        if exact and size is not None:
-            changes.append(("bytes", str(size), str(arrival.size)))
         conn.execute(
             "UPDATE file SET bytes = ?, bytes_exact = 1 WHERE file_id = ?", (arrival.size, arrival.file_id)
         )
@@ -94,10 +101,7 @@ def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) 
                 "UPDATE entry SET file_bytes = file_bytes + ? WHERE empiar_id = ?",
                 (arrival.size - (size or 0), empiar_id),
             )
-    found_at = None if arrival.validators is None else arrival.validators.modified_at
-    same_clock = arrival.channel is not None and arrival.channel.value == source and unit == _SECOND
-    if same_clock and exact and None not in (found_at, modified_at) and found_at != modified_at:
-        changes.append(("modified_at", iso(modified_at), iso(found_at)))
+    if any(field == "modified_at" for field, *_ in changes):
         conn.execute("UPDATE file SET modified_at = ? WHERE file_id = ?", (found_at, arrival.file_id))
     conn.executemany(
         "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new) VALUES (?, ?, ?, 'changed', ?, ?, ?)",

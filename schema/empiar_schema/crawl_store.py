@@ -17,6 +17,7 @@ from empiar_schema.entry import Entry, ImageSet, Person, unknown_keys
 from empiar_schema.enumeration import EnumeratedEntry
 from empiar_schema.faults import BadAnswer
 from empiar_schema.files import ListedFile
+from empiar_schema.history_store import ENTRY_FACTS, keep_entry
 from empiar_schema.listing_store import (
     ListingDiff,
     add_to_listing,
@@ -158,10 +159,6 @@ def due_entries(
 
 # --- metadata -----------------------------------------------------------------------------------------------
 
-_ENTRY_FIELDS: Final = (
-    "title", "status", "experiment_type", "scale", "deposition_date", "release_date", "update_date",
-    "obsolete_date", "dataset_size", "dataset_bytes", "doi",
-)  # fmt: skip
 _IMAGESET_FIELDS: Final = (
     "position", "name", "directory", "category", "header_format", "data_format", "voxel_type", "image_count",
     "frames_per_image", "frame_range_min", "frame_range_max", "image_width", "image_height",
@@ -198,6 +195,8 @@ def _record_entry(conn: sqlite3.Connection, entry: Entry, record: str, *, source
         "SELECT record, withdrawn_at FROM entry WHERE empiar_id = ?", (entry.empiar_id,)
     ).fetchone()
     known, withdrawn_at = row or (None, None)
+    if withdrawn_at is not None or record != known:
+        keep_entry(conn, entry.empiar_id, now=now)
     if withdrawn_at is not None:
         _record_change(conn, entry.empiar_id, "returned", now=now)
     conn.execute(
@@ -243,8 +242,8 @@ def _record_change(
 def _store_entry(conn: sqlite3.Connection, entry: Entry, record: str) -> None:
     empiar_id = entry.empiar_id
     conn.execute(
-        f"UPDATE entry SET record = ?, {', '.join(f'{f} = ?' for f in _ENTRY_FIELDS)} WHERE empiar_id = ?",
-        (record, *(getattr(entry, f) for f in _ENTRY_FIELDS), empiar_id),
+        f"UPDATE entry SET record = ?, {', '.join(f'{f} = ?' for f in ENTRY_FACTS)} WHERE empiar_id = ?",
+        (record, *(getattr(entry, f) for f in ENTRY_FACTS), empiar_id),
     )
     for table in ("imageset", "cross_reference", "author", "citation", "funding", "unknown_key"):
         conn.execute(f"DELETE FROM {table} WHERE empiar_id = ?", (empiar_id,))
@@ -330,6 +329,7 @@ def record_entry_absent(conn: sqlite3.Connection, empiar_id: int, *, reason: str
         (empiar_id, now, reason),
     ).fetchone()
     if withdrawn_at is None and now - since >= SECOND_LOOK_S:
+        keep_entry(conn, empiar_id, now=now)
         conn.execute("UPDATE entry SET withdrawn_at = ? WHERE empiar_id = ?", (now, empiar_id))
         _record_change(conn, empiar_id, "withdrawn", new=reason, now=now)
 

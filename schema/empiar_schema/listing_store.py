@@ -21,6 +21,7 @@ from zlib import crc32
 from empiar_schema.codes import UNIT_CODES, state_list
 from empiar_schema.faults import BadAnswer, CatalogueFault
 from empiar_schema.files import ListedFile
+from empiar_schema.history_store import keep_files
 from empiar_schema.states import CopyState
 from empiar_schema.transfer_store import follow_listing
 
@@ -191,8 +192,10 @@ def complete_listing(conn: sqlite3.Connection, listing: int, *, now: int) -> Lis
     else:
         diff = _later_listing(conn, reading, number, (known, previous), now=now, totals=(files, size))
     conn.execute(
-        "UPDATE listing SET added = ?, changed = ?, missing = ?, gone = ?, returned = ? WHERE listing_id = ?",
-        (diff.added, diff.changed, diff.missing, diff.gone, diff.returned, number),
+        "UPDATE listing SET added = ?, changed = ?, missing = ?, gone = ?, returned = ?,"
+        " (known_files, known_bytes) = (SELECT file_count, file_bytes FROM entry WHERE empiar_id = ?)"
+        " WHERE listing_id = ?",
+        (diff.added, diff.changed, diff.missing, diff.gone, diff.returned, reading.empiar_id, number),
     )
     conn.execute("UPDATE entry SET current_listing = ? WHERE empiar_id = ?", (number, reading.empiar_id))
     conn.execute("UPDATE temp.reading SET diff = ? WHERE listing = ?", (json.dumps(asdict(diff)), listing))
@@ -359,6 +362,11 @@ def _later_listing(
     if files - added - revived < known:
         missing, gone = _mark_absent(conn, reading, previous=previous, now=now)
     if different:
+        keep_files(
+            conn,
+            f"SELECT file_id FROM temp.difference_{n} WHERE size_changed OR time_changed OR gone_at IS NOT NULL",
+            now=now,
+        )
         _record_changes(conn, reading, now=now)
         _update_known(conn, reading)
         _add_new(conn, reading, number, now=now)
@@ -384,6 +392,7 @@ def _mark_absent(conn: sqlite3.Connection, reading: _Reading, *, previous: int, 
         (empiar_id,),
     )
     second_look = f"(SELECT file_id FROM temp.lacking_{n} WHERE missing_at IS NOT NULL)"
+    keep_files(conn, second_look[1:-1], now=now)
     gone = conn.execute(
         f"UPDATE file_absence SET gone_at = ? WHERE file_id IN {second_look}", (now,)
     ).rowcount

@@ -20,6 +20,7 @@ class NoticeKind(StrEnum):
     STUCK = "stuck"
     DAMAGE = "damage"
     DISK = "disk"
+    UPSTREAM = "upstream"
     SUMMARY = "summary"
 
 
@@ -30,6 +31,7 @@ NOTICE_MEANING: Final[dict[NoticeKind, str]] = {
     NoticeKind.STUCK: "work does not go on, files were given up, or `root` is away; also that it goes on again",
     NoticeKind.DAMAGE: "files that were here were found changed or missing",
     NoticeKind.DISK: "the disk takes nothing more, or takes files again",
+    NoticeKind.UPSTREAM: "the archive made an entry obsolete or withdrew it, or files of it, of which there are copies here; the copies stay",
     NoticeKind.SUMMARY: "once a day: what came, what is still to come, what needs somebody",
 }
 
@@ -82,7 +84,7 @@ class NotifySettings(Table):
     events: Annotated[tuple[NoticeKind, ...], AfterValidator(each_once)] = Field(
         default=tuple(NoticeKind), min_length=1
     )
-    """What is told: matched, complete, stuck, damage, disk, summary (docs/operations.md says what each means)."""
+    """What is told: matched, complete, stuck, damage, disk, upstream, summary (docs/operations.md says what each means)."""
     enabled: bool = True
     """`false` keeps the table but tells nothing."""
     timeout: Seconds = Field(default=30.0, gt=0, le=600)

@@ -78,6 +78,13 @@ def _hours(text: str) -> str:
     return text
 
 
+def _quiet_hours(text: str) -> str:
+    begin, _, end = _hours(text).partition("-")
+    if text and begin == end:
+        raise ValueError("would leave no hour in which to crawl")
+    return text
+
+
 def _fraction(value: object) -> object:
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
@@ -115,7 +122,11 @@ class CrawlSettings(Table):
     interval: Seconds = Field(default=6 * 3600.0, gt=0)
     """How long an entry's metadata counts as fresh. An entry that is asked for by its id is listed anew when older than this."""
     relist: Seconds = Field(default=14 * 86_400.0, gt=0)
-    """How long a file listing stands while the metadata does not change; listing all of EMPIAR is half a day of requests."""
+    """Within this time every file listing is read anew though the metadata does not change: the oldest first, evenly spread, behind what is new and changed; listing all of EMPIAR is half a day of requests."""
+    sweep_entries_per_hour: PositiveInt | None = Field(default=None, examples=[60])
+    """How many entries an hour the daemon lists anew for the age of their listing alone, at most; not set means up to four times what an even sweep needs, to make up for time that was missed."""
+    quiet_hours: Annotated[str, AfterValidator(_quiet_hours)] = Field(default="", examples=["08:00-18:00"])
+    """Local hours in which the daemon asks the archive for no metadata and listings; empty means none. What is wanted is transferred all the same, and `crawl` and `sync` do what they are told."""
     requests_per_s: PositiveFloat = 10.0
     """Requests a second and host, at most."""
     connections: PositiveInt = Field(default=4, le=64)

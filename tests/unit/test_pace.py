@@ -1,20 +1,59 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from empiar_mirror.pace import (
     ARRANGE_EVERY_S,
     FIRST_REST_S,
     LONGEST_REST_S,
+    between_crawls_s,
+    quiet_for_s,
     rest_s,
     should_arrange,
     until_crawl_s,
+    until_own_time_s,
 )
 
 
-@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.9), (0.5, 1.0), (1.0, 1.1)])
-def test_crawls_come_a_tenth_earlier_or_later(chance: float, share: float) -> None:
-    assert until_crawl_s(4000, jitter=lambda: chance) == pytest.approx(1000 * share)
+@given(st.floats(0, 4e9), st.floats(60, 1e6), st.integers(0, 2**32 - 1))
+def test_crawls_come_at_the_mirrors_own_times_whenever_they_end(
+    now: float, interval_s: float, seed: int
+) -> None:
+    step_s = between_crawls_s(interval_s)
+    first = now + until_crawl_s(now, interval_s=interval_s, seed=seed)
+    assert step_s / 2 <= first - now <= 1.5 * step_s + 1e-3
+    # A crawl that took a while, or a start at another moment, leads to the same times.
+    again = first + 0.3 * step_s
+    second = again + until_crawl_s(again, interval_s=interval_s, seed=seed)
+    assert second - first == pytest.approx(step_s, rel=1e-3, abs=1e-3)
+
+
+def test_mirrors_that_start_together_are_spread_over_the_time_between_crawls() -> None:
+    seeds = [0, 2**30, 2**31, 3 * 2**30]
+    waits = [until_own_time_s(0, interval_s=4000, seed=seed) for seed in seeds]
+    assert waits == [0, 250, 500, 750]
+
+
+@pytest.mark.parametrize(
+    ("hours", "clock", "quiet_h"),
+    [
+        ("", "12:00", 0),
+        ("08:00-18:00", "07:59", 0),
+        ("08:00-18:00", "08:00", 10),
+        ("08:00-18:00", "17:00", 1),
+        ("08:00-18:00", "18:00", 0),
+        ("22:00-06:00", "23:00", 7),
+        ("22:00-06:00", "05:00", 1),
+        ("22:00-06:00", "12:00", 0),
+    ],
+)
+def test_quiet_hours_last_until_their_end(hours: str, clock: str, quiet_h: float) -> None:
+    now = datetime.fromisoformat(f"2026-03-05T{clock}:00+00:00").timestamp()
+    assert quiet_for_s(now, hours, UTC) == quiet_h * 3600
 
 
 def test_rests_double_up_to_the_longest_and_are_half_at_random() -> None:

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from empiar_mirror.history import parse_time
 from empiar_mirror.query import Limits, Row, ask, parse_parameter
 from empiar_mirror.query_formats import TEXT_FORMATS, replacing, write_parquet, write_xlsx
+from empiar_mirror.reading import reading
 from empiar_schema.faults import CatalogueFault, ConfigFault
+from empiar_schema.times import iso
 from small_mirror import ENTRY, NAMES, make_small_mirror
 
 
@@ -48,7 +51,55 @@ def test_every_view_can_be_read(root: Path) -> None:
     views = [str(row[0]) for row in rows(root, "SELECT DISTINCT view FROM descriptions")]
     assert len(views) >= 14
     for view in views:
-        rows(root, f"SELECT * FROM {view}")
+        with ask(root, f"SELECT * FROM {view}", as_of=1_750_000_000) as answer:
+            list(answer)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM files_as_of",
+        "SELECT * FROM ENTRIES_AS_OF WHERE empiar_id = 10017",
+        "WITH all_of AS MATERIALIZED (SELECT * FROM files_as_of) SELECT * FROM all_of WHERE as_of = 5",
+    ],
+)
+def test_a_view_by_time_that_is_given_no_time_is_refused_because_it_would_seem_empty(
+    root: Path, sql: str
+) -> None:
+    assert "--as-of" in refusal(root, sql)
+
+
+def test_a_time_is_given_by_option_or_by_condition(root: Path) -> None:
+    with reading(root) as connection:
+        known = connection.execute("SELECT unixepoch(min(discovered_at)) FROM entries").fetchone()[0]
+    count = "SELECT count(*) > 0, min(as_of) FROM entries_as_of"
+    for moment, any_known in ((known - 1, 0), (known, 1)):
+        with ask(root, count, as_of=moment) as answer:
+            assert list(answer) == [(any_known, iso(moment) if any_known else None)]
+        assert rows(root, f"SELECT count(*) > 0 FROM entries_as_of WHERE as_of = {moment}") == [(any_known,)]
+
+
+def test_under_a_time_nothing_can_be_written_either(root: Path) -> None:
+    with pytest.raises(ConfigFault), ask(root, "CREATE TEMP TABLE t (x)", as_of=5):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-03-01", 1772323200),
+        ("2026-03-01T01:00:00+01:00", 1772323200),
+        ("2026-03-01T00:00:09Z", 1772323209),
+    ],
+)
+def test_a_time_is_a_day_or_a_moment(text: str, moment: int) -> None:
+    assert parse_time(text, now=2e9) == moment
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01", "2099-01-01"])
+def test_what_is_no_time_or_lies_in_the_future_is_refused(text: str) -> None:
+    with pytest.raises(ConfigFault):
+        parse_time(text, now=2e9)
 
 
 def test_full_text_search_and_json_functions_work_inside_the_fence(root: Path) -> None:

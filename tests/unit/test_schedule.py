@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 
 import pytest
@@ -12,6 +13,7 @@ from empiar_crawler.schedule import (
     LONGEST_BACKOFF_S,
     NEVER_FAILED,
     Failures,
+    Sweep,
     backoff_s,
     harvest_window,
     interval_of,
@@ -65,17 +67,43 @@ def test_failed_entry_is_not_due_within_its_wait_even_if_never_crawled() -> None
         (None, 9_000.0, False),
         (5_000.0, None, False),
         (5_000.0, 9_000.0, True),
-        (5_000.0, 8_000.0, False),
+        (5_000.0, 1.0, True),  # however old: its turn comes in the sweep
         # Crawled lately, so something else made it due: an announced change.
         (9_900.0, 9_900.0, False),
     ],
 )
-def test_listing_stands_only_if_it_is_young_and_the_metadata_was_merely_old(
+def test_listing_stands_if_the_metadata_was_merely_old(
     crawled_at: float | None, listed_at: float | None, stands: bool
 ) -> None:
-    assert (
-        listing_may_stand(crawled_at, listed_at, now=10_000.0, interval_s=HOUR, relist_s=HOUR / 2) is stands
+    assert listing_may_stand(crawled_at, listed_at, now=10_000.0, interval_s=HOUR) is stands
+
+
+@given(st.integers(1, 5000), st.lists(st.floats(60, 400_000), min_size=1, max_size=40))
+def test_the_sweep_takes_every_listing_once_in_its_time_whenever_crawls_come(
+    listed: int, pauses: list[float]
+) -> None:
+    now, until, taken, relist_s = 0.0, 0.0, 0, 14 * 86_400.0
+    for pause in pauses:
+        now += pause
+        sweep = Sweep(listed, until, relist_s)
+        share = sweep.owed(now)
+        until = sweep.after(share, eligible=listed + 1, now=now)
+        taken += share
+    assert abs(taken - listed * now / relist_s) <= 1 + 1e-6 * listed
+
+
+def test_a_sweep_that_missed_its_time_makes_up_for_it_slowly_and_owes_no_more_than_all() -> None:
+    late = Sweep(3000, 0.0, 14 * 86_400.0)
+    assert late.owed(1e9) == 3000
+    even = 3000 / (14 * 24)
+    assert late.at_most(HOUR, None) == math.ceil(4 * even)
+    assert late.at_most(HOUR, 10) == 10
+    assert late.at_most(HOUR / 100, 10) == 1
+    now = 1e9
+    assert late.after(30, eligible=3000, now=now) == pytest.approx(
+        now - late.relist_s + 30 * late.relist_s / 3000
     )
+    assert late.after(5, eligible=5, now=now) == now, "what nobody can do is not owed"
 
 
 @pytest.mark.parametrize(

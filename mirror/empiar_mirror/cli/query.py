@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -42,6 +43,11 @@ FORMATS = ("table", "csv", "json", "jsonl", "parquet", "xlsx")
 @click.option(
     "--timeout", default="30s", show_default=True, metavar="DURATION", help="Time at most; 0s means no limit."
 )
+@click.option(
+    "--as-of",
+    metavar="TIME",
+    help="Time that the views entries_as_of and files_as_of show: 2026-03-01, or 2026-03-01T12:00:00Z (UTC).",
+)
 @standard_options
 def command(
     invocation: Invocation,
@@ -52,14 +58,18 @@ def command(
     parameters: tuple[str, ...],
     limit: int,
     timeout: str,
+    as_of: str | None,
 ) -> ExitCode:
     """Ask the catalogue in SQL. It can only be read, also while a sync is running.
 
     The views and their columns are described in docs/sql.md and in the view descriptions. SQL "-" is read from
-    standard input.
+    standard input. What the archive was like at an earlier time: docs/history.md.
     """
+    from empiar_mirror.history import known_since, parse_time
     from empiar_mirror.query import Limits, ask, parse_parameter
     from empiar_mirror.query_formats import FILE_FORMATS, TEXT_FORMATS, replacing
+    from empiar_mirror.reading import reading
+    from empiar_schema.times import epoch
 
     settings = invocation.settings()
     form = _form(chosen, output, as_json=invocation.as_json)
@@ -68,7 +78,8 @@ def command(
     text = sys.stdin.read() if sql == "-" else sql
     limits = Limits(rows=limit or None, seconds=_seconds(timeout))
     values = dict(parse_parameter(parameter) for parameter in parameters)
-    with ask(settings.root, text, parameters=values, limits=limits) as rows:
+    moment = None if as_of is None else parse_time(as_of, now=time.time())
+    with ask(settings.root, text, parameters=values, limits=limits, as_of=moment) as rows:
         if output is None:
             TEXT_FORMATS[form](rows, sys.stdout)
         else:
@@ -80,6 +91,11 @@ def command(
                         TEXT_FORMATS[form](rows, stream)
     if rows.cut:
         say(f"cut after {limit:,} rows; --limit 0 gives all")
+    if moment is not None:
+        with reading(settings.root) as connection:
+            since = known_since(connection)
+        if since is None or epoch(since) > moment:
+            say(f"the catalogue knows nothing of times before {since or 'the first crawl'}")
     return ExitCode.OK
 
 

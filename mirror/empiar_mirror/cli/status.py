@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from empiar_mirror.cli.invocation import Invocation, ids_argument, standard_options
-from empiar_schema.faults import ExitCode
+from empiar_schema.faults import ConfigFault, ExitCode
 
 if TYPE_CHECKING:
     from empiar_mirror.status import EntryStatus, Status
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 @click.option(
     "--healthy", is_flag=True, help="Exit with 1 if something is wrong, and say what: for health checks."
 )
+@click.option(
+    "--live", is_flag=True, help="Draw it again and again until q or Ctrl-C; with --json, a line each time."
+)
+@click.option("--every", metavar="DURATION", help="How often --live looks  [default: 2s]")
 @standard_options
-def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> ExitCode:
+def command(
+    invocation: Invocation, ids: tuple[int, ...], healthy: bool, live: bool, every: str | None
+) -> ExitCode:
     """Show progress by entry, rate, time left, and what is stuck and why.
 
     Without IDs: every entry that was asked for. Works beside a running sync.
     """
+    if live or every is not None:
+        return _live(invocation, ids, healthy=healthy, live=live, every=every or "2s")
+    from empiar_mirror.crawl_status import read_crawl_status
     from empiar_mirror.instance_lock import holder
     from empiar_mirror.plan_facts import bytes_held, measured_room
     from empiar_mirror.reading import reading
@@ -36,6 +45,7 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         worker = holder(settings.root)
         status = read_status(connection, list(ids) or None, now=now, worker=worker, globus=settings.globus)
         room = measured_room(settings.root, settings.disk, bytes_held(connection))
+        crawl = read_crawl_status(connection, settings.crawl, now=now)
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
     ills = ailments(status, now=now, disk_refusal=full, stall_s=settings.globus.stall)
     missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
@@ -47,6 +57,7 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         "files_unverified": status.files_unverified,
         "seconds_left": status.seconds_left,
         "room": asdict(room),
+        "crawl": asdict(crawl),
         "unknown": missing,
         "ailments": ills,
     }
@@ -56,8 +67,27 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         f"the subscription {one.name} is held since {one.held_at}: {one.reason}; `empiar-mirror subscriptions resume {one.name}` releases it"
         for one in status.held_subscriptions
     )
-    invocation.result(document, [*lines, *unknown, *held, *ills])
+    crawled = crawl.lines(settings.crawl) if status.entries else ()
+    invocation.result(document, [*lines, *crawled, *unknown, *held, *ills])
     return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
+
+
+def _live(invocation: Invocation, ids: tuple[int, ...], *, healthy: bool, live: bool, every: str) -> ExitCode:
+    from empiar_mirror.cli.live import show
+    from empiar_schema.sizes import parse_duration
+
+    if not live:
+        raise ConfigFault("--every says how often --live looks", hint="give --live, too")
+    if healthy:
+        raise ConfigFault("--live goes on, and --healthy ends with an answer", hint="give one of them")
+    try:
+        every_s = parse_duration(every)
+    except ValueError as error:
+        raise ConfigFault(f"--every: {error}") from None
+    assert isinstance(every_s, float)
+    if not 0.1 <= every_s <= 3600:
+        raise ConfigFault("--every must be between 0.1s and 1h", hint="2s is usual")
+    return show(invocation, ids, every_s=every_s)
 
 
 def _lines(status: Status, now: float) -> Iterator[str]:

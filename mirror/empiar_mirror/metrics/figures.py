@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from empiar_schema.codes import JOB_STATES, STATES, state_list
 from empiar_schema.crawl_store import due_entries
 from empiar_schema.globus_states import BUNDLE_STATES, BundleState
 from empiar_schema.jobs import JobState
-from empiar_schema.settings import Settings
+from empiar_schema.settings import CrawlSettings, Settings
 from empiar_schema.states import HERE, CopyState
+from empiar_schema.sweep_store import listings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Figures:
     room: Room
     #: How long ago the entry that is due and has waited longest was looked at; 0 where none is due.
     crawl_lag_s: float
+    #: How long ago the oldest of all listings was made; 0 where there is none.
+    sweep_lag_s: float
     #: Open tasks, without those that have ended.
     globus_tasks: Mapping[BundleState, int]
 
@@ -60,7 +64,8 @@ def read_figures(connection: sqlite3.Connection, settings: Settings, *, now: flo
     return Figures(
         queue=queue,
         room=measured_room(settings.root, settings.disk, bytes_held(connection)),
-        crawl_lag_s=_crawl_lag_s(connection, settings, now=now),
+        crawl_lag_s=crawl_lag_s(connection, settings.crawl, now=now),
+        sweep_lag_s=age_s(listings(connection)[1], now),
         globus_tasks=tasks,
     )
 
@@ -73,22 +78,21 @@ def read_slow_figures(connection: sqlite3.Connection, *, now: float) -> SlowFigu
     jobs = dict.fromkeys(JobState, 0)
     rows = connection.execute("SELECT state, count(*) FROM job GROUP BY state")
     jobs |= {JOB_STATES[state]: count for state, count in rows}
-    return SlowFigures(
-        scrub_lag_s=_age_s(verified_at, now), oldest_wanted_s=_age_s(wanted_at, now), jobs=jobs
-    )
+    return SlowFigures(scrub_lag_s=age_s(verified_at, now), oldest_wanted_s=age_s(wanted_at, now), jobs=jobs)
 
 
-def _crawl_lag_s(connection: sqlite3.Connection, settings: Settings, *, now: float) -> float:
-    crawl = settings.crawl
-    due = due_entries(connection, now=int(now), interval_s=crawl.interval, relist_s=crawl.relist)
+def crawl_lag_s(connection: sqlite3.Connection, crawl: CrawlSettings, *, now: float) -> float:
+    """How long ago the entry that is due and has waited longest was looked at; 0 where none is due."""
+    # For the age of its listing alone an entry is never due, but its turn comes in the sweep.
+    due = due_entries(connection, now=int(now), interval_s=crawl.interval, relist_s=math.inf)
     looked_at = connection.execute(
         "SELECT min(max(ifnull(crawled_at, discovered_at), ifnull(absent_at, 0))) FROM entry"
         " WHERE empiar_id IN (SELECT value FROM json_each(?))",
         (json.dumps(due),),
     ).fetchone()[0]
-    return _age_s(looked_at, now)
+    return age_s(looked_at, now)
 
 
-def _age_s(at: float | None, now: float) -> float:
-    # A clock that was set back makes no negative age.
+def age_s(at: float | None, now: float) -> float:
+    """Seconds from `at` to `now`; 0 where there is none. A clock that was set back makes no negative age."""
     return 0.0 if at is None else max(0.0, now - at)

@@ -115,6 +115,8 @@ class Instruments:
             "crawl_lag_seconds", "Since the longest waiting of the due entries was looked at."
         )
         self._crawl_interval = gauge("crawl_interval_seconds", "crawl.interval of the configuration.")
+        self._sweep_lag = gauge("sweep_lag_seconds", "Since the oldest of all file listings was read.")
+        self._relist = gauge("crawl_relist_seconds", "crawl.relist of the configuration.")
         self._scrub_lag = gauge(
             "scrub_lag_seconds", "Since the file that waited longest was verified in full."
         )
@@ -212,6 +214,8 @@ class Instruments:
         self._disk_allowed.set(figures.room.allowed)
         self._crawl_lag.set(figures.crawl_lag_s)
         self._crawl_interval.set(settings.crawl.interval)
+        self._sweep_lag.set(figures.sweep_lag_s)
+        self._relist.set(settings.crawl.relist)
         self._scrub_period.set(settings.scrub.period)
         for task_state, count in figures.globus_tasks.items():
             self._globus_tasks.labels(task_state).set(count)

@@ -21,6 +21,7 @@ TITLES: Final[dict[NoticeKind, str]] = {
     NoticeKind.STUCK: "work is stuck",
     NoticeKind.DAMAGE: "damage found",
     NoticeKind.DISK: "disk",
+    NoticeKind.UPSTREAM: "the archive has changed",
     NoticeKind.SUMMARY: "daily summary",
 }
 

@@ -31,6 +31,10 @@ class EntryStanding:
     here_files: int
     here_bytes: int
     failed_files: int
+    #: Files here that the archive lists no longer.
+    withdrawn_files: int = 0
+    #: ``withdrawn`` or ``obsolete`` where the archive calls the entry so.
+    upstream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def summary(before: Standing, now: Standing) -> Notice:
 
 
 def _of_entry(empiar_id: int, before: EntryStanding | None, now: EntryStanding) -> list[Notice]:
-    accession, title = f"EMPIAR-{empiar_id}", f" ({now.title})" if now.title else ""
+    accession, title = f"EMPIAR-{empiar_id}", _title(now)
     found = []
     if before is None:
         size = f"{_files(now.wanted_files)}, {format_bytes(now.wanted_bytes)}"
@@ -127,7 +131,27 @@ def _of_entry(empiar_id: int, before: EntryStanding | None, now: EntryStanding) 
     if more > 0:
         why = f"`empiar-mirror status {empiar_id}` names them"
         found.append(Notice(NoticeKind.STUCK, accession, f"{accession}: {_files(more)} more failed; {why}"))
+    if before is not None:
+        found += _of_upstream(accession, before, now)
     return found
+
+
+def _of_upstream(accession: str, before: EntryStanding, now: EntryStanding) -> list[Notice]:
+    """What the archive did to an entry of which we have copies."""
+    stay = "our copies stay"
+    found = []
+    if now.upstream != before.upstream:
+        what = f"is {now.upstream} in the archive" if now.upstream else "is served by the archive again"
+        found.append(Notice(NoticeKind.UPSTREAM, accession, f"{accession}{_title(now)} {what}; {stay}"))
+    more = now.withdrawn_files - before.withdrawn_files
+    if more > 0:
+        sentence = f"{accession}: the archive lists {_files(more)} no longer that we have; {stay}"
+        found.append(Notice(NoticeKind.UPSTREAM, f"{accession} files", sentence))
+    return found
+
+
+def _title(entry: EntryStanding) -> str:
+    return f" ({entry.title})" if entry.title else ""
 
 
 def _of_disk(before: Standing, now: Standing) -> list[Notice]:

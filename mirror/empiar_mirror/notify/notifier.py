@@ -190,6 +190,8 @@ def standing_of(look: Look) -> Standing | None:
             here_files=entry.here_files,
             here_bytes=entry.here_bytes,
             failed_files=entry.failed_files,
+            withdrawn_files=entry.withdrawn_files,
+            upstream=entry.upstream,
         )
         for entry in look.status.entries
     }

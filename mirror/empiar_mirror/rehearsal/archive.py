@@ -252,6 +252,12 @@ class RehearsalArchive:
         """The entry's record says that it changed on `update_date` (``YYYY-MM-DD``)."""
         self.entries[empiar_id].record["update_date"] = update_date
 
+    def obsolete_entry(self, empiar_id: int, day: str) -> None:
+        """The entry is obsolete since `day` (``YYYY-MM-DD``): its record says so, and its files are gone."""
+        entry = self.entries[empiar_id]
+        entry.record |= {"status": "OBS", "obsolete_date": day, "update_date": day}
+        entry.tree = None
+
     @staticmethod
     def read(entry_id: int, path: bytes, file: ArchiveFile, offset: int, count: int) -> bytes:
         """Bytes ``[offset, offset + count)`` of `file`, which stands or stood at `path` of the entry."""

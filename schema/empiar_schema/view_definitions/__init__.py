@@ -22,10 +22,16 @@ from empiar_schema.view_definitions.of_entries import (
 )
 from empiar_schema.view_definitions.of_files import COPIES, FILES, IMAGES, MICROGRAPHS, PROBES, TRANSFERS
 from empiar_schema.view_definitions.of_globus import GLOBUS_FILES, GLOBUS_TASKS
+from empiar_schema.view_definitions.of_history import (
+    ENTRIES_AS_OF,
+    ENTRIES_HISTORY,
+    FILES_AS_OF,
+    FILES_HISTORY,
+)
 from empiar_schema.view_definitions.of_listings import CHANGES, CONTRADICTIONS, LISTINGS, UNKNOWN_KEYS
 from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS
 
-__all__ = ["FULL_TEXT", "VIEWS", "Column", "View"]
+__all__ = ["AS_OF_VIEWS", "FULL_TEXT", "VIEWS", "Column", "View"]
 
 DESCRIPTIONS: Final = View(
     "descriptions",
@@ -44,9 +50,12 @@ DESCRIPTIONS: Final = View(
 VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
     TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
-    SUBSCRIPTION_MATCHES, CHANGES,
+    SUBSCRIPTION_MATCHES, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY, FILES_HISTORY,
     CONTRADICTIONS, LISTINGS, JOBS, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
+
+#: Views of one time; they need a condition on their first column, `as_of`.
+AS_OF_VIEWS: Final = (ENTRIES_AS_OF, FILES_AS_OF)
 
 #: The full-text table is used by its own name, so that MATCH works: its columns and their sentences.
 FULL_TEXT: Final = (

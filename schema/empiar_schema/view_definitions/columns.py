@@ -22,12 +22,19 @@ class View:
     description: str
     columns: tuple[Column, ...]
     source: str
+    #: A second part of its rows (UNION ALL): the expressions of the columns there, and where they come from.
+    second: tuple[tuple[str, ...], str] | None = None
 
     @property
     def sql(self) -> str:
         """The statement that creates it."""
         columns = ",\n    ".join(f'{column.expression} AS "{column.name}"' for column in self.columns)
-        return f"CREATE VIEW {self.name} AS SELECT\n    {columns}\n{self.source}"
+        sql = f"CREATE VIEW {self.name} AS SELECT\n    {columns}\n{self.source}"
+        if self.second is None:
+            return sql
+        expressions, source = self.second
+        values = ",\n    ".join(expressions)
+        return f"{sql}\nUNION ALL SELECT\n    {values}\n{source}"
 
 
 def iso(expression: str) -> str:
