@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.instance_lock import holder
 from empiar_mirror.metrics.figures import Figures, read_figures, read_slow_figures
+from empiar_mirror.pacing import pause_of
 from empiar_mirror.progress import brings_bytes
 from empiar_mirror.reading import reading
 from empiar_mirror.status import Health, Status, judge_health, read_status
@@ -144,7 +145,15 @@ class Monitor:
             with reading(settings.root) as connection:
                 figures = read_figures(connection, settings, now=now)
                 worker = holder(settings.root)
-                status = read_status(connection, None, now=now, worker=worker, globus=settings.globus)
+                rest = pause_of(settings, now)
+                status = read_status(
+                    connection,
+                    None,
+                    now=now,
+                    worker=worker,
+                    globus=settings.globus,
+                    rests=rest.sentence(now) if rest is not None else None,
+                )
         except EmpiarMirrorError as fault:
             return Look(now, Health(attention=(str(fault),)), tuple(dict.fromkeys((*unready, str(fault)))))
         self._instruments.show(figures, settings, now=now)
