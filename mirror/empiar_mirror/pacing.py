@@ -234,6 +234,8 @@ class Pacing:
             found = limits.pause(self.settings.transfer, streams, now)
             rests = found.sentence(now) if found is not None else None
         holds = (rate, self._total, rests)
-        if self._streams and holds != self._told:
-            self._told = holds
+        # That there are no limits, as in most mirrors, is no news at the beginning.
+        before = self._told or (None, self.settings.transfer.connections, None)
+        self._told = holds
+        if self._streams and holds != before:
             self.observer(LimitsInForce(*holds))

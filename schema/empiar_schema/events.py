@@ -332,7 +332,7 @@ class LimitsInForce(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationRead(Event):
-    """A running service has read its configuration anew; a warning, with its reason, where it is wrong, not `in_force`, and the one before stays."""
+    """A running service has read its configuration anew; a warning with its reason where it is wrong, not `in_force`, and the one before stays, or where a key of it needs another start."""
 
     name = "configuration.read"
     in_force: bool

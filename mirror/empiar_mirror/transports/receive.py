@@ -171,7 +171,8 @@ class Receiver(asyncio.BufferedProtocol):
         """
         self._reclaim()
         wanted = min(at_least, self._capacity)
-        if self._filled < wanted and not self._ended and not self._stalled:
+        # Paused, what stands there is all that comes; the limit may be gone since.
+        if self._filled < wanted and not self._paused and not self._ended and not self._stalled:
             await self._wait(wanted, within_s)
         if self._filled:
             return self._lend()
