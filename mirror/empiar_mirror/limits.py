@@ -96,24 +96,32 @@ def connections(settings: TransferSettings, scopes: Sequence[Scope], now: float)
     return min((number for number in stated if number is not None), default=settings.connections)
 
 
+def rests(
+    settings: TransferSettings,
+    streams: Sequence[tuple[Channel, str]],
+    now: float,
+    zone: tzinfo | None = None,
+) -> str | None:
+    """The key because of which nothing comes by any of these (channel, host) now; None where something may, or there are none."""
+    key = None
+    for channel, host in streams:
+        holds = (in_force(settings, scope, now, zone) for scope in scopes_of(channel, host))
+        key = next((one.key for one in holds if one.paused), None)
+        if key is None:
+            return None
+    return key
+
+
 def pause(
     settings: TransferSettings,
     streams: Sequence[tuple[Channel, str]],
     now: float,
     zone: tzinfo | None = None,
 ) -> Pause | None:
-    """Why nothing comes by any of these (channel, host) now, and until when; None where something may, or there are none."""
-
-    def resting(at: float) -> list[InForce]:
-        found = []
-        for channel, host in streams:
-            holds = (in_force(settings, scope, at, zone) for scope in scopes_of(channel, host))
-            found += [next((one for one in holds if one.paused), InForce())]
-        return [one for one in found if one.paused]
-
-    now_resting = resting(now)
-    if not streams or len(now_resting) < len(streams):
+    """As `rests`, and until when."""
+    key = rests(settings, streams, now, zone)
+    if key is None:
         return None
-    if not any(not one.at_all_times for one in settings.limit):
-        return Pause(None, now_resting[0].key)
-    return Pause(first_minute(now, lambda at: len(resting(at)) < len(streams)), now_resting[0].key)
+    if all(one.at_all_times for one in settings.limit):
+        return Pause(None, key)
+    return Pause(first_minute(now, lambda at: rests(settings, streams, at, zone) is None), key)

@@ -38,6 +38,18 @@ def pause_of(settings: Settings, now: float) -> Pause | None:
     return limits.pause(settings.transfer, tuple(streams_of(settings).items()), now)
 
 
+def rested_at(settings: Settings, now: float, *, within_s: int) -> float | None:
+    """When the latest pause of the last `within_s` seconds was in force, to the minute; None where none was.
+
+    After it nobody can ask for bytes that could not come before.
+    """
+    if settings.transfer.bandwidth != 0 and not settings.transfer.limit:
+        return None
+    streams = tuple(streams_of(settings).items())
+    moments = (now - ago for ago in range(0, within_s, 60))
+    return next((at for at in moments if limits.rests(settings.transfer, streams, at)), None)
+
+
 def begun_anew(before: Settings, after: Settings) -> bool:
     """Whether a transfer under way has to be begun anew for the change: all but limits is built into its transports."""
 
@@ -57,6 +69,8 @@ class _Stream:
     running: int = 0
     moved: int = 0
     paused: bool = False
+    #: Connections to the host, by all its channels together.
+    host_most: int = 1
     told: int | None = None
 
 
@@ -78,6 +92,7 @@ class Pacing:
     _local: int = 0
     _disk_waits: bool = False
     _window_began: float = 0.0
+    _room: tuple[object, ...] = ()
     _told: tuple[int | None, int, str | None] | None = None
     _changed: Callable[[], object] = lambda: None
 
@@ -119,8 +134,9 @@ class Pacing:
         stream = self._streams.get(channel)
         if stream is None:
             return self._local < self.settings.transfer.connections
-        running = sum(one.running for one in self._streams.values())
-        return not stream.paused and running < self._total and stream.running < stream.congestion.allowed
+        of_host = sum(one.running for one in self._streams.values() if one.host == stream.host)
+        room = of_host < stream.host_most and sum(s.running for s in self._streams.values()) < self._total
+        return room and not stream.paused and stream.running < stream.congestion.allowed
 
     def began(self, channel: Channel) -> None:
         """A stream has begun. Each needs one `ended`."""
@@ -190,7 +206,11 @@ class Pacing:
             bucket.held_back = False
         self._disk_waits = False
         self._in_force()
-        self._changed()
+        # Whoever waits for room is woken where there may be more than before.
+        room = (self._total, *((s.congestion.allowed, s.paused, s.host_most) for s in self._streams.values()))
+        if room != self._room:
+            self._room = room
+            self._changed()
 
     def _in_force(self) -> None:
         """What the configuration says for this moment holds."""
@@ -208,6 +228,8 @@ class Pacing:
             stream.congestion.limit(
                 transfer.connections, now_at_most=limits.connections(transfer, scopes, now)
             )
+            of_host = limits.in_force(transfer, (None, stream.host), now).connections
+            stream.host_most = of_host or transfer.connections
             stream.paused = any(limits.in_force(transfer, scope, now).paused for scope in scopes)
         self._tell_limits(whole.bytes_per_s, now)
 

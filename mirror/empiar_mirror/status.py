@@ -227,9 +227,19 @@ def judge_health(
     return Health((silent,), tuple(attention))
 
 
-def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: float) -> list[str]:
+def ailments(
+    status: Status,
+    *,
+    now: float,
+    disk_refusal: str | None,
+    stall_s: float,
+    progressed_at: float | None = None,
+) -> list[str]:
     """Why the mirror is not healthy, one sentence each; empty means healthy."""
-    return judge_health(status, now=now, disk_refusal=disk_refusal, stall_s=stall_s).sentences
+    judged = judge_health(
+        status, now=now, disk_refusal=disk_refusal, stall_s=stall_s, progressed_at=progressed_at
+    )
+    return judged.sentences
 
 
 def _for_a_person(status: Status) -> list[str]:

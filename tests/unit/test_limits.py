@@ -15,6 +15,7 @@ from empiar_mirror import doctor
 from empiar_mirror.findings import Verdict
 from empiar_mirror.limits import EVERYTHING, InForce, in_force, pause, scopes_of
 from empiar_mirror.limits import connections as ceiling
+from empiar_mirror.pacing import rested_at
 from empiar_mirror.pacing_note import PacingNote, read_note
 from empiar_mirror.reading import reading
 from empiar_mirror.status import judge_health, read_status
@@ -113,6 +114,16 @@ def test_a_channel_that_rests_is_no_rest_while_another_may() -> None:
     assert pause(ftp, BOTH, at("2026-01-15T12:00")) is None
     alone = pause(ftp, BOTH[1:], at("2026-01-15T12:00"))
     assert alone is not None and alone.until is None and "at any time" in alone.sentence(0)
+
+
+def test_after_a_pause_nobody_asks_for_bytes_at_once(tmp_path: Path) -> None:
+    paused = settings('limit = [{ hours = "08:00-18:00", bytes_per_s = 0 }]')
+    mirror, evening = Settings(root=tmp_path, transfer=paused), at("2026-01-15T18:10")
+    rested = rested_at(mirror, evening, within_s=1800)
+    assert rested is not None
+    assert evening - 720 <= rested < evening - 600
+    assert rested_at(mirror, evening + 7200, within_s=1800) is None
+    assert rested_at(Settings(root=tmp_path), evening, within_s=1800) is None
 
 
 def test_zero_everywhere_is_for_ever() -> None:

@@ -26,11 +26,11 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
     Without IDs: every entry that was asked for. Works beside a running sync.
     """
     from empiar_mirror.instance_lock import holder
-    from empiar_mirror.pacing import pause_of
+    from empiar_mirror.pacing import pause_of, rested_at
     from empiar_mirror.pacing_note import read_note
     from empiar_mirror.plan_facts import bytes_held, measured_room
     from empiar_mirror.reading import reading
-    from empiar_mirror.status import ailments, read_status
+    from empiar_mirror.status import SILENT_S, ailments, read_status
 
     settings = invocation.settings()
     now = time.time()
@@ -48,7 +48,13 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         )
         room = measured_room(settings.root, settings.disk, bytes_held(connection))
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
-    ills = ailments(status, now=now, disk_refusal=full, stall_s=settings.globus.stall)
+    ills = ailments(
+        status,
+        now=now,
+        disk_refusal=full,
+        stall_s=settings.globus.stall,
+        progressed_at=rested_at(settings, now, within_s=SILENT_S),
+    )
     missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
     document: dict[str, object] = {
         **asdict(status),
