@@ -274,6 +274,7 @@ http {{
     sendfile on;
     tcp_nopush on;
     default_type application/octet-stream;
+    {http}
     server {{
         listen 127.0.0.1:{port};
         root "{tree}";
@@ -286,8 +287,8 @@ http {{
 
 
 @contextmanager
-def nginx(tree: Path, *, extra: str = "") -> Iterator[ServedTree]:
-    """nginx with its own index pages (exact sizes), serving `tree`; `extra` goes into its server block (``max_ranges 0;``, ``limit_rate 1m;``)."""
+def nginx(tree: Path, *, extra: str = "", http: str = "") -> Iterator[ServedTree]:
+    """nginx with its own index pages (exact sizes), serving `tree`; `extra` goes into its server block (``max_ranges 0;``, ``limit_rate 1m;``), `http` above it."""
     program = _program("nginx", "nginx")
     tree = tree.resolve()
     user = "user root;" if os.geteuid() == 0 else ""
@@ -295,7 +296,9 @@ def nginx(tree: Path, *, extra: str = "") -> Iterator[ServedTree]:
         for attempt in range(_START_TRIES):
             port = _free_port()
             conf = folder / "nginx.conf"
-            conf.write_text(_NGINX_CONF.format(folder=folder, port=port, tree=tree, user=user, extra=extra))
+            conf.write_text(
+                _NGINX_CONF.format(folder=folder, port=port, tree=tree, user=user, extra=extra, http=http)
+            )
             command = [program, "-c", str(conf), "-p", str(folder), "-e", str(folder / "error.txt")]
             try:
                 with _running(command, port, folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from empiar_mirror.fate import Decision, ListingDisagrees, Tried
 from empiar_mirror.staging import PartFile, StretchWriter
 from empiar_mirror.stretches import BLOCK_BYTES, Remaining, Stretch
 from empiar_mirror.threads import in_thread
-from empiar_schema.faults import ChangedUpstream, EmpiarMirrorError
+from empiar_schema.faults import ChangedUpstream, EmpiarMirrorError, TransientFault
 from empiar_schema.files import Validators
 from empiar_schema.transfer_store import Block, Work
 
@@ -122,6 +123,10 @@ class ActiveFile:
         return writer
 
 
+class BrokenOff(TransientFault):
+    """We ended a stream ourselves in mid-file, because nothing may be transferred now. No fault of anybody."""
+
+
 class FileSink:
     """Where a transport puts the bytes of one stretch; checks, before the first, that it is the right file.
 
@@ -137,7 +142,9 @@ class FileSink:
         threads: Executor,
         log: FileLog,
         unproven_bytes: int,
+        breaks_off: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`breaks_off` is asked between pieces whether the stream is to end."""
         self.active = active
         self.writer = writer
         self.channel = active.tried.channel
@@ -145,6 +152,7 @@ class FileSink:
         self._threads = threads
         self._log = log
         self._unproven_bytes = unproven_bytes
+        self._breaks_off = breaks_off
         self._piece_bytes = max(BLOCK_BYTES, min(PIECE_BYTES, unproven_bytes - 2 * BLOCK_BYTES))
         self._durable_to = writer.proven_to
         self._promised: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -186,6 +194,8 @@ class FileSink:
         for done in range(0, len(data), self._piece_bytes):
             piece = data[done : done + self._piece_bytes]
             await self._write_piece(offset + done, piece)
+        if self._breaks_off() and not self.writer.stretch.complete:
+            raise BrokenOff(f"{self.active.work.remote}: transfers rest")
 
     async def _write_piece(self, offset: int, piece: memoryview) -> None:
         while self._promised and offset + len(piece) - self._durable_to > self._unproven_bytes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from empiar_mirror.active import ActiveFile
 from empiar_mirror.transports.base import Capabilities
-from empiar_schema.settings import TransferSettings
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 
 #: Files up to this size go in batches that share a connection without idle round trips.
 SMALL_BYTES = 2**20
@@ -29,6 +29,8 @@ class Agenda:
 
     def __init__(self, settings: TransferSettings, capabilities: Mapping[Channel, Capabilities]) -> None:
         self._settings = settings
+        #: Connections that share the work now; whoever begins streams keeps it true.
+        self.connections = settings.connections
         self._capabilities = capabilities
         self._small: deque[ActiveFile] = deque()
         self._large: list[ActiveFile] = []
@@ -53,14 +55,16 @@ class Agenda:
         """Whether a connection may still take a stretch of this large file."""
         return active in self._large and self._takeable(active)
 
-    def batch(self) -> list[ActiveFile]:
-        """Small files of one channel, taken off the agenda: as many as one connection should bring in a row.
+    def batch(self, channels: Collection[Channel] = tuple(Channel)) -> list[ActiveFile]:
+        """Small files of one of the channels, taken off the agenda: as many as one connection should bring in a row.
 
         Near the end the rest is shared out evenly. Files of one folder stay together, as the catalogue gave them.
         """
-        if not self._small:
+        skipped = next((n for n, active in enumerate(self._small) if active.tried.channel in channels), None)
+        if skipped is None:
             return []
-        share = max(1, -(-len(self._small) // self._settings.connections))
+        share = max(1, -(-len(self._small) // self.connections))
+        self._small.rotate(-skipped)
         taken = [self._small.popleft()]
         channel = taken[0].tried.channel
         size = taken[0].likely_size
@@ -72,9 +76,11 @@ class Agenda:
             taken.append(self._small.popleft())
         return taken
 
-    def large(self) -> ActiveFile | None:
-        """The next large file without a connection; else the one that gains most from another connection."""
-        waiting = [a for a in self._large if not a.preparing and self._takeable(a)]
+    def large(self, channels: Collection[Channel] = tuple(Channel)) -> ActiveFile | None:
+        """The next large file, of one of the channels, without a connection; else the one that gains most from another connection."""
+        waiting = [
+            a for a in self._large if not a.preparing and a.tried.channel in channels and self._takeable(a)
+        ]
         untouched = [a for a in waiting if not a.remaining.running]
         if untouched:
             soon = self._settings.segment_bytes * SEGMENTS_AT_ONCE
@@ -91,7 +97,7 @@ class Agenda:
         if not self._capabilities[channel].ranges:
             most, least = self._settings.segment_bytes * SEGMENTS_WITHOUT_RANGES, LEAST_BYTES_WITHOUT_RANGES
         left = sum(a.remaining.bytes_left or 0 for a in self._large)
-        return min(most, max(least, left // (2 * self._settings.connections)))
+        return min(most, max(least, left // (2 * self.connections)))
 
     def measured(self, channel: Channel, *, count: int, seconds: float) -> None:
         """A stream brought so many bytes in so long."""

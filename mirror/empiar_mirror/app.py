@@ -26,6 +26,7 @@ from empiar_mirror.globus import leftovers
 from empiar_mirror.globus_access import globus_service
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.makers import placing, registry
+from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
@@ -121,6 +122,7 @@ class Mirror:
     _stopping: Stopping = field(default_factory=Stopping)
     #: Of entries that could not be crawled: they are left alone for a while, longer each time.
     _crawl_failures: dict[int, Failures] = field(default_factory=dict)
+    _pacing: Pacing | None = None
 
     @classmethod
     def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
@@ -479,7 +481,15 @@ class Mirror:
             observer=observer,
             clock=self.clock,
             stopping=self._stopping,
+            pacing=self.pacing,
         )
+
+    @property
+    def pacing(self) -> Pacing:
+        """The limits of transfers, live: what is applied to it holds from then on."""
+        if self._pacing is None:
+            self._pacing = Pacing(self.settings, lambda event: self.observer(event), self.clock)
+        return self._pacing
 
     # --- what follows ---------------------------------------------------------------------------------
 

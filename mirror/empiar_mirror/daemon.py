@@ -24,6 +24,7 @@ from empiar_mirror.pace import (
     until_crawl_s,
     until_own_time_s,
 )
+from empiar_mirror.pacing import begun_anew
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
@@ -50,6 +51,8 @@ LOOK_S: Final = 60.0
 SCRUB_S: Final = 600.0
 #: So often a full disk, or a root that is away, is looked at.
 LOOK_AT_DISK_S: Final = 15.0
+#: Keys of ``[daemon]`` that a running service does not take up.
+NEED_A_START: Final = ("listen",)
 
 
 @dataclass(slots=True)
@@ -100,7 +103,8 @@ class Daemon:
     def reload(self) -> None:
         """The configuration file is in force as it stands now, or, if it is wrong, as it was. For signal handlers of the loop.
 
-        Another `root` needs another start.
+        Limits change while streams run; what is built into channels begins the transfer anew, partials kept. Another `root`
+        needs another start, and so do keys of `NEED_A_START`, which the log names.
         """
         try:
             settings = self.read_settings()
@@ -109,12 +113,13 @@ class Daemon:
                     "root cannot change while the service runs", hint="stop it, and start it again"
                 )
         except ConfigFault as fault:
-            self.mirror.observer(ConfigurationRead(False, str(fault)))
+            self.mirror.observer(ConfigurationRead(False, f"{fault} ({fault.hint})"))
             return
-        self.mirror.settings = settings
-        self.mirror.observer(ConfigurationRead(True, None))
-        if self._transfer is not None:
-            self._transfer.stop()  # begun again with the new limits and channels; partials are kept
+        before, self.mirror.settings = self.mirror.settings, settings
+        self.mirror.pacing.apply(settings)
+        self.mirror.observer(ConfigurationRead(True, _needs_a_start(before, settings)))
+        if self._transfer is not None and begun_anew(before, settings):
+            self._transfer.stop()  # begun again with the new channels; partials are kept
         self._wanted.set()
 
     def observe(self, event: Event) -> None:
@@ -291,6 +296,14 @@ class Daemon:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+
+
+def _needs_a_start(before: Settings, after: Settings) -> str | None:
+    """What has changed in the file and is not in force before another start; None where nothing is."""
+    changed = [key for key in NEED_A_START if getattr(before.daemon, key) != getattr(after.daemon, key)]
+    if not changed:
+        return None
+    return f"daemon.{' and daemon.'.join(changed)} takes effect when the service is started again"
 
 
 def _next_transfer(conn: sqlite3.Connection) -> int | None:

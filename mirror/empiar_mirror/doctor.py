@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from empiar_mirror.findings import Finding, Verdict, fail, ok, warn
 from empiar_mirror.makers.watch import landlock_version
+from empiar_mirror.pacing import pause_of, streams_of
 from empiar_mirror.reading import CATALOGUE_NAME, reading
 from empiar_mirror.space import disk_use
 from empiar_schema.faults import EmpiarMirrorError, ExitCode
@@ -327,6 +328,28 @@ def _limits(settings: Settings) -> Iterator[Finding]:
         yield warn("limits", f"only {soft} files may be open (up to {hard})", f"ulimit -n {need}")
     else:
         yield ok("limits", f"{soft} files may be open")
+    yield from _pace(settings)
+
+
+def _pace(settings: Settings) -> Iterator[Finding]:
+    """Whether the limits let anything come; nothing where there are none."""
+    transfer, now = settings.transfer, time.time()
+    if transfer.bandwidth is None and not transfer.limit:
+        return
+    if (rest := pause_of(settings, now)) is None:
+        yield ok("pace", "the limits let transfers go on now")
+    elif rest.until is None:
+        remedy = "raise transfer.bandwidth, or the bytes_per_s of a transfer.limit"
+        yield fail("pace", f"{rest.key} lets nothing come over HTTPS and FTP at any time", remedy)
+    else:
+        yield ok(
+            "pace", f"over HTTPS and FTP nothing comes now: {rest.sentence(now)} (time zone {time.tzname[0]})"
+        )
+    known = set(streams_of(settings).values())
+    for number, one in enumerate(transfer.limit, 1):
+        if one.host is not None and one.host.lower() not in known:
+            remedy = f"the archive's hosts are {', '.join(sorted(known)) or 'not asked by HTTPS or FTP'}"
+            yield warn("pace", f"limit number {number} is for {one.host}, of which nothing comes", remedy)
 
 
 # --- network ------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The engine: brings claimed files through transports into staging, has them judged, and lets them arrive.
 
-As many lanes as connections are allowed work side by side. A lane takes either a batch of small files or a
+As many lanes as connections are allowed work side by side (`lanes`). A lane takes either a batch of small files or a
 stretch of a large one (`agenda`), and after each attempt the file's fate is decided (`fate`).
 """
 
@@ -11,30 +11,29 @@ import functools
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
-from empiar_mirror.active import ActiveFile, FileSink, Verdict, worth_recording
+from empiar_mirror.active import ActiveFile, BrokenOff, Verdict, worth_recording
 from empiar_mirror.agenda import Agenda
 from empiar_mirror.ending import Endings
-from empiar_mirror.fate import STATE_AFTER, Decision, Next, Tried, decide, outcome_word
+from empiar_mirror.fate import CROWDED_BELIEVED, STATE_AFTER, Decision, Next, Tried, decide, outcome_word
+from empiar_mirror.lanes import Desk, Lanes, Run
 from empiar_mirror.managed import ManagedChannel
 from empiar_mirror.opening import Opening
+from empiar_mirror.pacing import Pacing
 from empiar_mirror.size_vote import settle_size
 from empiar_mirror.space import Space
-from empiar_mirror.staging import OVERLAP_BYTES, part_path
-from empiar_mirror.stretches import UNPROVEN_BYTES, Stretch
+from empiar_mirror.staging import part_path
 from empiar_mirror.threads import in_thread
-from empiar_mirror.transports.base import Claim, Outcome, Transport
+from empiar_mirror.transports.base import Outcome, Transport
 from empiar_schema import events, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.faults import (
     AccountFault,
-    ChangedUpstream,
     EmpiarMirrorError,
     StorageFault,
     TransferFault,
@@ -42,8 +41,8 @@ from empiar_schema.faults import (
     UnreachableFault,
 )
 from empiar_schema.files import Validators
-from empiar_schema.settings import TransferSettings
 from empiar_schema.states import Channel, CopyState
+from empiar_schema.transfer_settings import TransferSettings
 from empiar_schema.transfer_store import Attempt, Block, Work
 
 #: Waits longer than this are spent in the catalogue (`not_before`), not in memory.
@@ -52,18 +51,6 @@ SHORT_WAIT_S = 2.0
 CHANNEL_DOWN_WAIT_S = 60.0
 CLAIM_FILES = 512
 CLAIM_BYTES = 256 * 2**30
-#: Files that are being verified or are arriving at once; bounds open files when the disk is slow.
-COMPLETIONS = 96
-
-
-@dataclass(slots=True)
-class _Run:
-    """One claim under way."""
-
-    active: ActiveFile
-    stretch: Stretch
-    sink: FileSink
-    claim: Claim
 
 
 class Engine:
@@ -76,6 +63,7 @@ class Engine:
         staging: Path,
         transports: Mapping[Channel, Transport],
         settings: TransferSettings,
+        pacing: Pacing,
         space: Space,
         endings: Endings,
         threads: Executor,
@@ -96,11 +84,21 @@ class Engine:
         self._settings = settings
         self._space = space
         self._endings = endings
-        self._opening = Opening(catalogue, staging=staging, threads=threads)
         self._threads = threads
         self._observer = observer
         self._clock = clock
         self._agenda = Agenda(settings, {c: t.capabilities for c, t in transports.items()})
+        self._pacing = pacing
+        self._lanes = Lanes(
+            self._desk(),
+            agenda=self._agenda,
+            pacing=pacing,
+            opening=Opening(catalogue, staging=staging, threads=threads),
+            transports=transports,
+            settings=settings,
+            threads=threads,
+            log=self,
+        )
         self._active: dict[int, ActiveFile] = {}
         #: Files that are no longer active, and of which the catalogue does not yet say what became.
         self._leaving = 0
@@ -112,7 +110,8 @@ class Engine:
         #: Why nothing more is begun; the run ends with it when what fitted is done.
         self._full: StorageFault | None = None
         self._stopping = False
-        self._fetching: set[asyncio.Task[None]] = set()
+        #: What asks servers about a file beside the lanes.
+        self._asides: set[asyncio.Task[None]] = set()
         self._completing: set[asyncio.Task[None]] = set()
 
     async def run(
@@ -126,7 +125,9 @@ class Engine:
         """
         self._least_priority = least_priority
         workers = [asyncio.create_task(self._feed(empiar_ids))]
-        workers += [asyncio.create_task(self._lane()) for _ in range(self._settings.connections)]
+        workers.append(asyncio.create_task(self._lanes.run()))
+        beside = asyncio.create_task(self._pacing.run(self._wake))
+        beside.add_done_callback(self._finished)
         if self._managed is not None:
             self._managing = asyncio.create_task(self._manage(self._managed, empiar_ids))
             workers.append(self._managing)
@@ -136,7 +137,8 @@ class Engine:
                 if not worker.cancelled():
                     worker.result()
         finally:
-            await self._wind_up(workers)
+            beside.cancel()
+            await self._wind_up([*workers, beside])
         if self._ending is not None:
             raise self._ending
 
@@ -146,13 +148,27 @@ class Engine:
         self._wake(cancel=True)
 
     async def _wind_up(self, workers: list[asyncio.Task[None]]) -> None:
-        for task in (*workers, *self._fetching):
+        for task in (*workers, *self._asides):
             task.cancel()
-        await asyncio.gather(*workers, *self._fetching, return_exceptions=True)
+        await asyncio.gather(*workers, *self._asides, return_exceptions=True)
         await asyncio.gather(*self._completing, return_exceptions=True)
         await self._endings.drain()
         for active in list(self._active.values()):
             await self._shelve(active, error=None)
+
+    def _desk(self) -> Desk:
+        return Desk(
+            over=lambda: self._over,
+            exhausted=lambda: self._fed and not self._active,
+            completing=lambda: len(self._completing),
+            change=self._wait_for_change,
+            wake=self._wake,
+            settle=self._settle,
+            failed=self._failed,
+            complete=lambda active: self._complete(active, None),
+            forget=self._forget,
+            end=self._end,
+        )
 
     @property
     def _over(self) -> bool:
@@ -166,7 +182,8 @@ class Engine:
     def _wake(self, *, cancel: bool = False) -> None:
         self._changed.set()
         if cancel:
-            for task in (*self._fetching, *filter(None, [self._managing])):
+            self._lanes.cancel()
+            for task in (*self._asides, *filter(None, [self._managing])):
                 task.cancel()
 
     async def _wait_for_change(self, at_most_s: float | None = None) -> None:
@@ -271,115 +288,6 @@ class Engine:
         last = work.last_channel
         return last if last in up and work.bytes_kept and not work.fruitless else up[0]
 
-    # --- lanes: agenda -> transports ------------------------------------------------------------------
-
-    async def _lane(self) -> None:
-        while not self._over:
-            if len(self._completing) >= COMPLETIONS:
-                await self._wait_for_change()
-            elif batch := self._agenda.batch():
-                await self._guarded(self._fetch_batch(batch))
-            elif (active := self._agenda.large()) is not None:
-                active.preparing = True  # at once: the work below begins only when the loop comes round
-                await self._guarded(self._fetch_stretch(active))
-            elif self._fed and not self._active:
-                return
-            else:
-                await self._wait_for_change()
-
-    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
-        """Runs `work` so that the end of the run can cut it short."""
-        task = asyncio.create_task(work)
-        self._fetching.add(task)
-        try:
-            await asyncio.wait([task])
-        finally:
-            self._fetching.discard(task)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-
-    async def _fetch_batch(self, batch: list[ActiveFile]) -> None:
-        if await self._opened(batch):
-            await self._fetch([self._begin(active, active.remaining.take(None)) for active in batch])
-
-    async def _fetch_stretch(self, active: ActiveFile) -> None:
-        try:
-            runs = await self._prepare(active)
-        finally:
-            active.preparing = False
-        if not active.remaining.nothing_left_to_take:
-            self._wake()  # another lane may share the rest
-        await self._fetch(runs)
-
-    async def _prepare(self, active: ActiveFile) -> list[_Run]:
-        """What one connection shall fetch of a large file next; nothing if it is complete, or the disk refuses."""
-        if not await self._opened([active]):
-            return []
-        if not self._agenda.wants(active):
-            # Since it was chosen another connection has ended it, or is about to begin it anew.
-            return []
-        if active.remaining.done:  # every byte was proven already; only its identity is open
-            self._agenda.remove(active)
-            await self._confirm(active)
-            return []
-        return [self._begin(active, active.remaining.take(self._agenda.stretch_bytes(active)))]
-
-    async def _fetch(self, runs: list[_Run]) -> None:
-        """One outcome for each run, acted upon. All runs are by one channel."""
-        if not runs:
-            return
-        waiting = {id(run.claim): run for run in runs}
-        transport = self._transports[runs[0].sink.channel]
-        try:
-            async with aclosing(transport.fetch([run.claim for run in runs])) as outcomes:
-                async for outcome in outcomes:
-                    await self._settle(waiting.pop(id(outcome.claim)), outcome)
-        finally:
-            for run in waiting.values():
-                run.active.remaining.give_back(run.stretch)
-
-    def _begin(self, active: ActiveFile, stretch: Stretch) -> _Run:
-        writer = active.writer_of(stretch)
-        alone = active.remaining.running == 1 and active.remaining.nothing_left_to_take
-        share = UNPROVEN_BYTES // (1 if alone else self._settings.connections_per_file)
-        sink = FileSink(active, writer, threads=self._threads, log=self, unproven_bytes=share - OVERLAP_BYTES)
-        to_the_end = stretch.stop is None or stretch.stop == active.size
-        claim = Claim(
-            active.work.remote,
-            sink,
-            start=writer.resume_at,
-            stop=None if to_the_end else stretch.stop,
-            validators=active.validators,
-        )
-        return _Run(active, stretch, sink, claim)
-
-    async def _opened(self, batch: Sequence[ActiveFile]) -> bool:
-        """Their part files are open; False if the disk refused, which ends the run."""
-        try:
-            lost = await self._opening.open([active for active in batch if active.part is None])
-        except StorageFault as fault:
-            self._end(fault)
-            return False
-        for file_id, starts in lost.items():
-            self._submit(functools.partial(transfer_store.forget_blocks, file_id=file_id, starts=starts))
-        return True
-
-    async def _confirm(self, active: ActiveFile) -> None:
-        """A partial that needs no more bytes may arrive if the archive still holds that file."""
-        channel = active.tried.channel
-        try:
-            found = await self._transports[channel].facts(active.work.remote)
-            why = active.validators.contradicts(found) if active.validators else "nothing is on record of it"
-            if why is not None:
-                raise ChangedUpstream(f"{active.work.remote} has changed since it was begun: {why}")
-        except EmpiarMirrorError as fault:
-            await self._failed(active, fault, channel=channel, progressed=False)
-            return
-        self._complete(active, None)
-
     # --- what sinks report ----------------------------------------------------------------------------
 
     def begun(self, active: ActiveFile, found: Validators, start: int) -> None:
@@ -401,6 +309,7 @@ class Engine:
     def moved(self, active: ActiveFile, count: int) -> None:
         """See `FileLog`."""
         if count:
+            self._pacing.moved(active.tried.channel, count)
             self._space.wrote(active.file_id, count)
             self._observer(events.BytesMoved(active.file_id, count))
 
@@ -411,6 +320,9 @@ class Engine:
         # Whoever waits for it may be cancelled; `_submit` has the failure already.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
+
+    def _forget(self, file_id: int, starts: Sequence[int]) -> None:
+        self._submit(functools.partial(transfer_store.forget_blocks, file_id=file_id, starts=starts))
 
     def _submit(self, job: Callable[[sqlite3.Connection], None]) -> Future[None]:
         """Queues a catalogue job whose end nobody need wait for; its failure ends the run.
@@ -432,9 +344,14 @@ class Engine:
 
     # --- after an attempt -----------------------------------------------------------------------------
 
-    async def _settle(self, run: _Run, outcome: Outcome) -> None:
+    async def _settle(self, run: Run, outcome: Outcome) -> None:
         active, stretch, sink = run.active, run.stretch, run.sink
         fault = outcome.fault
+        if isinstance(fault, BrokenOff):
+            self._record(_attempt(run, outcome, None))
+            active.remaining.give_back(stretch)
+            await self._left_behind(active)
+            return
         if fault is None and stretch.stop is not None and not stretch.complete:
             fault = TransientFault(
                 f"{active.work.remote}: ended at {stretch.position} of {stretch.stop} bytes"
@@ -443,6 +360,8 @@ class Engine:
         if fault is not None:
             self._record(attempt)
             active.remaining.give_back(stretch)
+            if active.tried.crowded < CROWDED_BELIEVED:
+                self._pacing.failed(sink.channel, fault, began_at=run.began_at)
             await self._failed(active, fault, channel=sink.channel, progressed=sink.progressed)
             return
         seconds = outcome.ended_at - outcome.started_at
@@ -562,7 +481,7 @@ class Engine:
             case Next.SETTLE_SIZE:
                 # Aside: it asks by every channel, and this one's connection may hold the host's last place.
                 task = asyncio.create_task(self._settle_size(active, fault))
-                self._fetching.add(task)
+                self._asides.add(task)
                 task.add_done_callback(self._finished)
             case Next.START_OVER | Next.WHOLE:
                 active.whole = active.whole or decision.next is Next.WHOLE
@@ -623,7 +542,7 @@ class Engine:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._completing.discard(task)
-        self._fetching.discard(task)
+        self._asides.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._end(
@@ -653,7 +572,7 @@ class Engine:
         self._wake()
 
 
-def _attempt(run: _Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> Attempt:
+def _attempt(run: Run, outcome: Outcome, fault: EmpiarMirrorError | None) -> Attempt:
     delivery = run.active.work.delivery
     started_at, ended_at = outcome.started_at, outcome.ended_at
     if delivery is not None:  # it took the service as long as that

@@ -24,6 +24,8 @@ from empiar_schema.states import Channel, CopyState
 PER_CHANNEL = 2
 #: How often a file may turn out to be another one, or wrong, before we stop believing in it.
 CHANGES_BELIEVED = 3
+#: How often a server that calls itself busy, or refuses or breaks a connection, may mean our number of connections and not the file.
+CROWDED_BELIEVED = 3
 LONGEST_WAIT_S = 300.0
 
 
@@ -75,6 +77,8 @@ class Tried:
     changes: int = 0
     wrong: int = 0
     without_ranges: int = 0
+    #: Attempts that a crowded server ended before they brought anything.
+    crowded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,14 @@ def decide(
     if isinstance(fault, TransientFault) and fault.host_down:
         # The host's own gate counts these and ends them with UnreachableFault; they are no fault of the file.
         return Decision(Next.RESUME, tried.channel, fault.retry_after_s or first_wait_s * (0.5 + jitter))
+    if isinstance(fault, TransientFault) and fault.crowded and not progressed:
+        tried.crowded += 1
+        if tried.crowded <= CROWDED_BELIEVED:
+            # There are fewer connections from now on (`pacing`), and the file has had no chance yet.
+            wait_s = fault.retry_after_s
+            return Decision(
+                Next.RESUME, tried.channel, first_wait_s * (0.5 + jitter) if wait_s is None else wait_s
+            )
     if not progressed:
         tried.fruitless += 1
         tried.on_channel += 1

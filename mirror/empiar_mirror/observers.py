@@ -79,6 +79,8 @@ def level_of(event: Event) -> int:
     went_wrong = isinstance(event, events.GlobusTaskEnded | events.ConfigurationRead) and event.reason
     if isinstance(event, _WARNING) or went_wrong:
         return logging.WARNING
+    if isinstance(event, events.ConnectionsAllowed) and event.reason is None:
+        return logging.DEBUG
     return logging.DEBUG if isinstance(event, _DEBUG) else logging.INFO
 
 

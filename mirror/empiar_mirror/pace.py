@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import tzinfo
 from typing import Final
 
-from empiar_mirror.scrub_budget import opens_in
+from empiar_schema.hours import first_minute, hours_open
 
 #: Crawls in one `crawl.interval`: what has changed is asked for each time, an entry's own metadata once.
 CRAWLS_AN_INTERVAL: Final = 4
@@ -40,8 +40,8 @@ def quiet_for_s(now: float, hours: str, zone: tzinfo | None = None) -> float:
     """Seconds until these quiet hours, such as ``08:00-18:00`` on the clock on the wall, are over; 0 outside of them."""
     if not hours:
         return 0.0
-    begin, _, end = hours.partition("-")
-    return opens_in(now, f"{end}-{begin}", zone)
+    over = first_minute(now, lambda at: not hours_open(at, hours, zone))
+    return (over if over is not None else now) - now
 
 
 def rest_s(failures: int, *, jitter: Callable[[], float] = random.random) -> float:

@@ -25,7 +25,6 @@ from empiar_mirror.scrub_budget import (
     ByteRate,
     due,
     from_wrong_clock,
-    hours_open,
     pass_seconds,
     piece_bytes,
     usual_rate,
@@ -35,6 +34,7 @@ from empiar_schema import scrub_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.copies import HereFile, is_gone
 from empiar_schema.events import FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
+from empiar_schema.hours import hours_open
 from empiar_schema.scrub_store import BEFORE_ALL, END_OF_TIME, Proof
 from empiar_schema.settings import ScrubSettings
 from empiar_schema.states import CopyState

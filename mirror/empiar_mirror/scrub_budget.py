@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
+from empiar_schema.hours import open_share
+
 _DAY_S: Final = 86_400
-_MINUTE_S: Final = 60
 #: What a disk is taken to give before anything was measured or configured, bytes a second. A disk that is slower is found
 #: out by reading; one that is quicker than assumed would be read more often than `scrub.period` asks for.
 _ASSUMED_BYTES_PER_S: Final = 10**9
@@ -30,56 +30,6 @@ _OF_ONE_FILE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno
 def concerns_one_file(number: int | None) -> bool:
     """Whether this error of the system (None: there was none) can be damage of a single file."""
     return number is None or number in _OF_ONE_FILE
-
-
-# --- hours ---------------------------------------------------------------------------------------------------
-
-
-def hours_open(now: float, hours: str, zone: tzinfo | None = None) -> bool:
-    """Whether the clock on the wall (of `zone`, else of this machine) shows a time within `hours`.
-
-    ``22:00-06:00`` goes across midnight; the end is outside; empty, or the same time twice, means always. `now` is in
-    seconds since the epoch. Where clocks are put forward, hours that do not exist that day are not open.
-    """
-    if not hours:
-        return True
-    begin, end = _minutes(hours)
-    local = datetime.fromtimestamp(now, zone)
-    minute = local.hour * 60 + local.minute
-    if begin < end:
-        return begin <= minute < end
-    return begin == end or minute >= begin or minute < end
-
-
-def opens_in(now: float, hours: str, zone: tzinfo | None = None) -> float:
-    """Seconds from `now` until the hours are open, to the minute; 0 while they are."""
-    if hours_open(now, hours, zone):
-        return 0.0
-    start = now - now % _MINUTE_S
-    # Minute by minute, because days have 23 or 25 hours where clocks are changed.
-    for minute in range(1, 3 * 24 * 60):
-        moment = start + minute * _MINUTE_S
-        if hours_open(moment, hours, zone):
-            return moment - now
-    return timedelta(days=3).total_seconds()
-
-
-def open_share(hours: str) -> float:
-    """The part of a day, above 0, at most 1, in which the hours are open."""
-    if not hours:
-        return 1.0
-    begin, end = _minutes(hours)
-    return ((end - begin) % (24 * 60) or 24 * 60) / (24 * 60)
-
-
-def _minutes(hours: str) -> tuple[int, int]:
-    begin, _, end = hours.partition("-")
-    return _of_day(begin), _of_day(end)
-
-
-def _of_day(text: str) -> int:
-    hour, _, minute = text.partition(":")
-    return int(hour) * 60 + int(minute)
 
 
 # --- due -----------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from empiar_mirror.globus.task_status import GlobusTask, failed_lately, open_tasks, shares_of
@@ -95,6 +95,10 @@ class Status:
     #: Of the files still to come, those that the Globus service has or that are planned for it.
     files_with_globus: int = 0
     held_subscriptions: tuple[HeldSubscription, ...] = ()
+    #: What transfers wait for, where the limits let nothing come now by a channel that streams.
+    rests: str | None = None
+    #: Connections that each channel may use now, as the process at work has found out.
+    connections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def files_left(self) -> int:
@@ -134,8 +138,10 @@ def read_status(
     now: float,
     worker: str | None,
     globus: GlobusSettings,
+    rests: str | None = None,
+    connections: Mapping[str, int] | None = None,
 ) -> Status:
-    """The status of these entries, or of all that were asked for."""
+    """The status of these entries, or of all that were asked for. `rests` and `connections` are what `pacing` knows."""
     entries = _entries(connection, ids)
     makers = makers_of(connection, ids)
     latest = recent_attempts(connection)
@@ -156,6 +162,8 @@ def read_status(
         globus_failed=failed_lately(connection, ids, web_url=globus.web_url, now=now),
         files_with_globus=sum(files for files, _ in shares.values()),
         held_subscriptions=_held(connection),
+        rests=rests,
+        connections=dict(connections or {}) if worker is not None else {},
     )
 
 
@@ -208,7 +216,13 @@ def judge_health(
     if idle:
         return Health(tuple(_sentence(task, now) for task in idle), tuple(attention))
     due = status.next_try_at is None or status.next_try_at <= now
-    if not due or disk_refusal is not None or any(task.paused for task in _waited_for(status)):
+    # In hours in which nothing may come, only what a Globus task is to bring could be missed, and that was looked at above.
+    if (
+        status.rests is not None
+        or not due
+        or disk_refusal is not None
+        or any(task.paused for task in _waited_for(status))
+    ):
         return Health(attention=tuple(attention))
     patience_s = _patience_s(status, stall_s=stall_s)
     moved_at = max((at for at in (status.moved_at, progressed_at) if at is not None), default=None)
@@ -218,9 +232,19 @@ def judge_health(
     return Health((silent,), tuple(attention))
 
 
-def ailments(status: Status, *, now: float, disk_refusal: str | None, stall_s: float) -> list[str]:
+def ailments(
+    status: Status,
+    *,
+    now: float,
+    disk_refusal: str | None,
+    stall_s: float,
+    progressed_at: float | None = None,
+) -> list[str]:
     """Why the mirror is not healthy, one sentence each; empty means healthy."""
-    return judge_health(status, now=now, disk_refusal=disk_refusal, stall_s=stall_s).sentences
+    judged = judge_health(
+        status, now=now, disk_refusal=disk_refusal, stall_s=stall_s, progressed_at=progressed_at
+    )
+    return judged.sentences
 
 
 def _for_a_person(status: Status) -> list[str]:

@@ -16,6 +16,7 @@ from empiar_mirror.folders import Folders
 from empiar_mirror.globus.keeper import TaskKeeper
 from empiar_mirror.globus_access import globus_service
 from empiar_mirror.judge import Judge
+from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.reports import FailedFile
 from empiar_mirror.space import Space
@@ -29,8 +30,9 @@ from empiar_mirror.transports.https import HttpsTransport
 from empiar_schema import globus_endings, globus_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
-from empiar_schema.settings import CrawlSettings, Settings, TransferSettings
+from empiar_schema.settings import CrawlSettings, Settings
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 from empiar_wire.hosts import Hosts
 
 
@@ -45,6 +47,8 @@ class Transferring:
     observer: Observer
     clock: Callable[[], float]
     stopping: Stopping
+    #: The limits, and what was learnt of hosts, of the whole process.
+    pacing: Pacing
 
     async def run(self, ids: Sequence[int] | None, channel: Channel | None, *, least_priority: int) -> None:
         """Every wanted file of these entries (of all, if None) with this priority or a higher one has arrived, is parked or quarantined, or the run was stopped.
@@ -90,16 +94,23 @@ class Transferring:
         """The channels that stream, of `channel` or of the configuration; none where only Globus is allowed."""
         transfer = self.settings.transfer
         hosts = hosts_within(transfer, contact=self.settings.crawl.contact)
+        self.pacing.begin(self.settings, hosts, channel)
         transports: dict[Channel, Transport] = {}
         for name in (channel,) if channel else transfer.channels:
             match name:
                 case Channel.HTTPS:
                     transport: Transport = HttpsTransport(
-                        self.settings.archive.https_url, hosts=hosts, stall_s=transfer.stall_s
+                        self.settings.archive.https_url,
+                        hosts=hosts,
+                        stall_s=transfer.stall_s,
+                        throttle=self.pacing.throttle(name),
                     )
                 case Channel.FTP:
                     transport = FtpTransport(
-                        self.settings.archive.ftp_url, hosts=hosts, stall_s=transfer.stall_s
+                        self.settings.archive.ftp_url,
+                        hosts=hosts,
+                        stall_s=transfer.stall_s,
+                        throttle=self.pacing.throttle(name),
                     )
                 case Channel.GLOBUS:
                     continue
@@ -178,6 +189,7 @@ class Transferring:
             staging=self.folders.staging,
             transports=transports,
             settings=self.settings.transfer,
+            pacing=self.pacing,
             space=space,
             endings=endings,
             threads=self.threads,

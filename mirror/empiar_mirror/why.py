@@ -10,6 +10,7 @@ from typing import Final
 
 from empiar_mirror.globus import reasons as by_globus
 from empiar_mirror.job_status import makers_of, why_derived, why_made
+from empiar_mirror.pacing import pause_of
 from empiar_mirror.subscriptions.reasons import why_subscribed
 from empiar_schema.codes import STATE_CODES, words_of
 from empiar_schema.globus_states import ITEM_CODES, ItemState
@@ -43,7 +44,7 @@ class Reason:
     empiar_id: int
     path: str | None
     #: A state of a copy or of a job, or ``unknown``, ``unlisted``, ``unwanted``, ``gone``, ``obsolete``, ``complete``, ``progress``,
-    #: ``globus`` (what is with a task), ``route`` (by which channel the rest goes), ``subscription`` (which one selects it).
+    #: ``rest`` (the limits let nothing come now), ``globus`` (what is with a task), ``route`` (by which channel the rest goes), ``subscription`` (which one selects it).
     state: str
     sentence: str
     error: str | None = None
@@ -61,6 +62,9 @@ def why_entry(
     """The entry as a whole, one sentence for each state that keeps files away, and one for each subscription that selects it."""
     reasons = _why_entry(connection, empiar_id, worker=worker, settings=settings, now=now)
     told = why_subscribed(connection, empiar_id)
+    if any(reason.state == "progress" for reason in reasons) and (rest := pause_of(settings, now)):
+        sentence = f"over HTTPS and FTP nothing comes now: {rest.sentence(now)}"
+        reasons.append(Reason(empiar_id, None, "rest", sentence))
     return [*reasons, *(Reason(empiar_id, None, "subscription", sentence) for sentence in told)]
 
 
@@ -211,6 +215,8 @@ def _why_file(
     meaning = MEANING[state] if state in HERE else f"{state}: {MEANING[state]}"
     returned = None if state in HERE else by_globus.given_back(connection, file["file_id"])
     sentence = f"it is {meaning}{_detail(copy, state, worker, returned)}"
+    if state in CLAIMABLE | {CopyState.CLAIMED} and (rest := pause_of(settings, now)):
+        sentence += f"; over HTTPS and FTP nothing comes now: {rest.sentence(now)}"
     waits = state in (CopyState.WANTED, CopyState.PARTIAL)
     return Reason(empiar_id, path, state, sentence, copy["error"], copy["not_before"] if waits else None)
 

@@ -309,8 +309,30 @@ class Paused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionsAllowed(Event):
+    """So many connections of a channel are used from now on, of `ceiling`; `reason` says what has changed the number, and nothing where a transfer begins with it."""
+
+    name = "connections.allowed"
+    channel: Channel
+    host: str
+    connections: int
+    ceiling: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsInForce(Event):
+    """From now on transfers get so many bytes a second (None: no limit) over so many connections; `rests` says what they wait for, where nothing may come at all."""
+
+    name = "limits.in_force"
+    bytes_per_s: int | None
+    connections: int
+    rests: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigurationRead(Event):
-    """A running service has read its configuration anew; a warning, with its reason, where it is wrong, not `in_force`, and the one before stays."""
+    """A running service has read its configuration anew; a warning with its reason where it is wrong, not `in_force`, and the one before stays, or where a key of it needs another start."""
 
     name = "configuration.read"
     in_force: bool

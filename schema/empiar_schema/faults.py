@@ -117,15 +117,23 @@ class TransientFault(TransferFault):
     """Worth trying again; `retry_after_s` is the server's own wish when it stated one.
 
     `host_down` says that nothing reached the server at all (refused, reset at connect, DNS, 421/503 at the
-    greeting), so that the whole host rests, not one file.
+    greeting), so that the whole host rests, not one file. `crowded` says that it may be because of too many connections:
+    the server called itself busy, or refused or broke one.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", retry_after_s: float | None = None, host_down: bool = False
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        host_down: bool = False,
+        crowded: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
         self.host_down = host_down
+        self.crowded = crowded or host_down
 
 
 class Stalled(TransientFault):
@@ -161,7 +169,7 @@ def fault_from_http_status(status: int, what: str, *, retry_after_s: float | Non
     if status in (404, 410):
         return PermanentFault(message, absent=True)
     if status in (403, 408, 425, 429) or status >= 500:
-        return TransientFault(message, retry_after_s=retry_after_s)
+        return TransientFault(message, retry_after_s=retry_after_s, crowded=status in (429, 503))
     return PermanentFault(message)
 
 
@@ -176,5 +184,5 @@ def fault_from_ftp_reply(code: int, text: str, what: str) -> TransferFault:
     if code in (421, 530):
         return TransientFault(message, host_down=True)
     if code < 500 or code == 552:
-        return TransientFault(message)
+        return TransientFault(message, crowded=code == 425)
     return PermanentFault(message, absent=code == 550)

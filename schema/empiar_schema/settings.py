@@ -23,6 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from empiar_schema.daemon_settings import DaemonSettings
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
+from empiar_schema.hours import checked_hours
 from empiar_schema.layout_views import (
     DEPOSITED,
     FRAME_AVERAGE,
@@ -36,6 +37,7 @@ from empiar_schema.notify_settings import NotifySettings
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 from empiar_schema.view_settings import ViewSettings
 
 
@@ -72,14 +74,8 @@ def _header_text(text: str) -> str:
     return text.strip()
 
 
-def _hours(text: str) -> str:
-    if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
-        raise ValueError("must be hours such as 22:00-06:00, or empty")
-    return text
-
-
 def _quiet_hours(text: str) -> str:
-    begin, _, end = _hours(text).partition("-")
+    begin, _, end = checked_hours(text).partition("-")
     if text and begin == end:
         raise ValueError("would leave no hour in which to crawl")
     return text
@@ -139,29 +135,6 @@ class CrawlSettings(Table):
     """Sources of file listings, in the order in which they are tried: ftp, https, globus, which needs a login, and tree, the web site's own directory tree, whose sizes stay estimates and which has no times: a last resort."""
     exact_sizes: int = Field(default=2_000, ge=0)
     """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
-
-
-class TransferSettings(Table):
-    """How files are fetched."""
-
-    channels: Annotated[tuple[Channel, ...], AfterValidator(each_once)] = Field(
-        default=(Channel.HTTPS, Channel.FTP), min_length=1
-    )
-    """Channels in order of preference; a file falls back from one to the next."""
-    connections: PositiveInt = Field(default=8, le=64)
-    """Connections a host for transfers, at most."""
-    connections_per_file: PositiveInt = Field(default=4, le=7)
-    """Connections for one large file, at most."""
-    requests_per_s: PositiveFloat = 200.0
-    """Requests a second and host for transfers, at most."""
-    stall_s: Seconds = Field(default=12.0, gt=0)
-    """Time without a byte after which an attempt ends."""
-    retries: int = Field(default=5, ge=0)
-    """Fruitless attempts in a row before a file is parked; progress renews the budget."""
-    retry_wait_s: Seconds = Field(default=2.0, ge=0)
-    """First wait between attempts; doubles, with jitter, up to five minutes."""
-    segment_bytes: Bytes = Field(default=16 * 2**20, ge=2**20)
-    """Large files are fetched in ranges of this size when several connections share one."""
 
 
 class DiskSettings(Table):
@@ -239,7 +212,7 @@ class ArrangeSettings(Table):
 class ScrubSettings(Table):
     """Regular re-reading of what is here."""
 
-    hours: Annotated[str, AfterValidator(_hours)] = ""
+    hours: Annotated[str, AfterValidator(checked_hours)] = ""
     """Hours in which scrubbing is allowed, such as `22:00-06:00`; empty means always."""
     bytes_per_s: Bytes | None = Field(default=None, gt=0, examples=["100MB"])
     """How fast it may read; not set means as fast as the disk."""

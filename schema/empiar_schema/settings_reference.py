@@ -15,9 +15,17 @@ from empiar_schema.configuration import ANY_NAME, environment_only, listed_table
 from empiar_schema.settings import Settings
 from empiar_schema.sizes import parse_duration, parse_size
 
-#: Examples, in the commented file, of tables that users name. A space after each # keeps them apart from the keys that
+#: Examples, in the commented file, of tables that users name, and of lists of tables. A space after each # keeps them apart from the keys that
 #: can be switched on one by one.
 _EXAMPLES: Final = {
+    "transfer": (
+        "# Limits by time of day, local time of this machine (docs/operations.md):",
+        "# [[transfer.limit]]",
+        '# days = "Mon-Fri"',
+        '# hours = "08:00-18:00"',
+        '# bytes_per_s = "50MB"',
+        "# connections = 4",
+    ),
     "hook.NAME": (
         "# External programs that run on arrived files (docs/hooks.md has templates for MotionCor3, RELION and CTFFIND):",
         "# [hook.motioncorr]",
@@ -111,11 +119,20 @@ def reference_markdown() -> str:
     lines = ["### Top level", "", *_markdown_rows(Settings, "")]
     for table, model in tables():
         lines += ["", f"### [{table}]", "", _sentence_of(model), "", *_markdown_rows(model, table)]
-    for table, model in listed_tables().items():
+    for table, model in [*listed_tables().items(), *_lists_in_tables()]:
         lines += ["", f"### [[{table}]]", "", _sentence_of(model), "", "| key | such as | meaning |"]
         lines += ["| --- | --- | --- |"]
-        lines += [f"| `{key.name}` | `{key.example}` | {key.sentence} |" for key in _keys_of(model, table)]
+        lines += [
+            f"| `{key.name}` | `{key.example or key.default}` | {key.sentence} |"
+            for key in _keys_of(model, table)
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _lists_in_tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Tables that stand in lists of other tables: ``transfer.limit``."""
+    for table, model in tables():
+        yield from ((f"{table}.{name}", inner) for name, inner in listed_tables(model).items())
 
 
 def _markdown_rows(model: type[BaseModel], table: str) -> Iterator[str]:

@@ -10,8 +10,8 @@ from empiar_mirror.fate import Decision, Next, Tried
 from empiar_mirror.transports.base import Capabilities
 from empiar_schema.faults import TransientFault
 from empiar_schema.paths import RemotePath
-from empiar_schema.settings import TransferSettings
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 from empiar_schema.transfer_store import Work
 
 MIB = 2**20

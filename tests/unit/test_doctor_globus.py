@@ -21,8 +21,9 @@ from empiar_mirror.rehearsal.globus import (
 )
 from empiar_mirror.rehearsal.globus.collections import FolderStorage
 from empiar_schema.faults import ExitCode
-from empiar_schema.settings import GlobusSettings, Settings, TransferSettings
+from empiar_schema.settings import GlobusSettings, Settings
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 from empiar_wire.globus_account import GlobusAccount
 from globus_mirrors import globus_archive, person, settings_for
 

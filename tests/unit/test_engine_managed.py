@@ -56,6 +56,7 @@ def engine_of(mirror: Mirror, managed: LastMoment) -> Engine:
         nobody,
         mirror.clock,
         mirror._stopping,
+        mirror.pacing,
     )
     return work._engine({}, space=Space(mirror.folders.staging, mirror.settings.disk), keeper=managed)  # type: ignore[arg-type]
 

@@ -41,6 +41,18 @@ CASES = [
         Decision(Next.RESUME, HTTPS, 0.0),
         progressed=True,
     ),
+    Case(
+        "a server that is crowded costs the file nothing at first",
+        TransientFault("t", crowded=True),
+        Decision(Next.RESUME, HTTPS, 2.0),
+        Tried(HTTPS, fruitless=5, on_channel=1),
+    ),
+    Case(
+        "one that always calls itself crowded does",
+        TransientFault("t", crowded=True),
+        Decision(Next.RESUME, FTP),
+        Tried(HTTPS, fruitless=1, on_channel=1, crowded=3),
+    ),
     Case("Retry-After is obeyed", TransientFault("t", retry_after_s=77), Decision(Next.RESUME, HTTPS, 77.0)),
     Case(
         "two fruitless attempts change the channel",

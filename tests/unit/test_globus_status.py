@@ -19,8 +19,9 @@ from empiar_mirror.transfer_facts import failed_files, files_unverified
 from empiar_mirror.why import Reason, why_entry, why_path
 from empiar_schema import globus_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.settings import ArchiveSettings, GlobusSettings, Settings, TransferSettings
+from empiar_schema.settings import ArchiveSettings, GlobusSettings, Settings
 from empiar_schema.states import Channel
+from empiar_schema.transfer_settings import TransferSettings
 from globus_shown import (
     ELSEWHERE,
     ENTRY,

@@ -244,3 +244,29 @@ def test_a_trial_says_who_was_reached(tmp_path: Path) -> None:
         ("broken", False),
     ]
     assert run(cli, ["notify", "opps", "--config", str(file)], standalone_mode=False).return_value == 2
+
+
+async def test_a_reload_changes_who_is_told_and_keeps_what_waits_for_the_others(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    before = told.settings(tmp_path)
+    notifier = Notifier(before, observer=told.heard)
+    kept = notifier._people["ops"]
+    async with sending(notifier):
+        await asyncio.sleep(0)
+        more = before.notify | {"more": before.notify["ops"].model_copy(update={"timeout": 60})}
+        daemon = before.daemon.model_copy(update={"notify_every": 5.0, "summary_at": "12:34"})
+        notifier.apply(before.model_copy(update={"notify": more, "daemon": daemon}))
+        assert notifier._people["ops"] is kept
+        notifier.tell(Notice(NoticeKind.STUCK, "x", "something"))
+        notifier.give_out()
+        await until(lambda: {e.by for e in told.log if isinstance(e, Notified)} == {"ops", "more"})
+        gone = notifier._people["more"].serving
+        webhook = NotifySettings.model_validate({"kind": "webhook"})
+        with pytest.raises(ConfigFault, match="has no address"):
+            notifier.apply(before.model_copy(update={"notify": {"ops": webhook}}))
+        assert set(notifier._people) == {"ops", "more"}, "a wrong file changes nothing"
+        notifier.apply(before)
+        assert set(notifier._people) == {"ops"}
+        assert gone is not None
+        await asyncio.wait([gone])
+        assert gone.cancelled()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -16,74 +14,12 @@ from empiar_mirror.scrub_budget import (
     ByteRate,
     due,
     from_wrong_clock,
-    hours_open,
-    open_share,
-    opens_in,
     pass_seconds,
     piece_bytes,
     usual_rate,
 )
 
-BERLIN = ZoneInfo("Europe/Berlin")
 DAY = 86_400
-
-
-def at(text: str, zone: ZoneInfo = BERLIN, fold: int = 0) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold).timestamp()
-
-
-@pytest.mark.parametrize(
-    ("hours", "time", "is_open"),
-    [
-        ("", "12:00", True),
-        ("22:00-06:00", "21:59:59", False),
-        ("22:00-06:00", "22:00", True),
-        ("22:00-06:00", "00:00", True),
-        ("22:00-06:00", "05:59:59", True),
-        ("22:00-06:00", "06:00", False),
-        ("09:00-17:30", "09:00", True),
-        ("09:00-17:30", "17:29", True),
-        ("09:00-17:30", "17:30", False),
-        ("09:00-17:30", "00:00", False),
-        ("08:00-08:00", "12:00", True),
-        ("00:00-23:59", "23:59", False),
-    ],
-)
-def test_hours_are_those_of_the_wall_and_may_cross_midnight(hours: str, time: str, is_open: bool) -> None:
-    assert hours_open(at(f"2026-01-15T{time}"), hours, BERLIN) is is_open
-
-
-def test_hours_that_do_not_exist_when_clocks_go_forward_are_not_open() -> None:
-    begin = at("2026-03-29T00:00")
-    opened = [m for m in range(23 * 60) if hours_open(begin + m * 60, "02:00-03:00", BERLIN)]
-    assert opened == [], "from 02:00 the clock goes to 03:00"
-    assert hours_open(at("2026-03-29T03:00"), "02:30-03:30", BERLIN)
-
-
-def test_an_hour_that_comes_twice_is_open_twice() -> None:
-    begin = at("2026-10-25T00:00")
-    opened = [m for m in range(25 * 60) if hours_open(begin + m * 60, "02:00-03:00", BERLIN)]
-    assert len(opened) == 120
-
-
-def test_the_wait_for_the_hours_crosses_a_change_of_the_clocks() -> None:
-    evening = at("2026-03-28T22:00")
-    assert opens_in(evening, "04:00-05:00", BERLIN) == 5 * 3600, "a night that is an hour short"
-    assert opens_in(evening, "02:00-03:00", BERLIN) == at("2026-03-30T02:00") - evening
-    assert opens_in(at("2026-03-28T04:30"), "04:00-05:00", BERLIN) == 0
-    assert opens_in(at("2026-03-28T03:59:30"), "04:00-05:00", BERLIN) == 30
-
-
-def test_local_time_is_that_of_the_machine_unless_told() -> None:
-    now = at("2026-01-15T12:34", ZoneInfo("UTC"))
-    local = datetime.fromtimestamp(now, UTC).astimezone()
-    hour = f"{local.hour:02}:00-{(local.hour + 1) % 24:02}:00"
-    assert hours_open(now, hour)
-
-
-def test_the_open_share_of_a_day() -> None:
-    assert open_share("") == open_share("08:00-08:00") == 1
-    assert open_share("22:00-04:00") == open_share("04:00-10:00") == 0.25
 
 
 # --- due -----------------------------------------------------------------------------------------------------

@@ -227,7 +227,10 @@ class FtpConnection:
         except TimeoutError as error:
             raise Stalled(f"{shown}: nothing for {self._stall_s:g} s") from error
         except OSError as error:
-            raise TransientFault(f"{shown}: {str(error) or 'the server closed the connection'}") from error
+            broken = isinstance(error, ConnectionError)
+            raise TransientFault(
+                f"{shown}: {str(error) or 'the server closed the connection'}", crowded=broken
+            ) from error
         except (ValueError, aioftp.AIOFTPException) as error:
             raise BadAnswer(f"{shown}: {str(error)[:200]}") from error
 

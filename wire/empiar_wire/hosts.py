@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from empiar_schema.faults import ConfigFault, UnreachableFault
@@ -55,7 +56,7 @@ def shown_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=netloc))[:500]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Limits:
     connections: int
     requests_per_s: float
@@ -96,6 +97,12 @@ class Hosts:
             self._gates[host] = HostGate(host, self._limits)
         return self._gates[host]
 
+    def limit(self, *, connections: int, requests_per_s: float) -> None:
+        """Other limits hold from now on. Connections beyond them that are open stay until they are released."""
+        self._limits.connections, self._limits.requests_per_s = connections, requests_per_s
+        for gate in self._gates.values():
+            gate.limits_changed()
+
 
 @dataclass(slots=True)
 class _Health:
@@ -111,11 +118,11 @@ class _Health:
 class _Places:
     """Connections: `open` of them are held, `withheld` are not given out while the server calls itself full."""
 
-    free: asyncio.Semaphore
     open: int = 0
     withheld: int = 0
-    to_withhold: int = 0
     crowded_until: float = 0.0
+    #: Who waits for a place, first come first served; one that was woken has its place already.
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
 
 class HostGate:
@@ -124,7 +131,7 @@ class HostGate:
     def __init__(self, host: str, limits: _Limits) -> None:
         self.host = host
         self._limits = limits
-        self._places = _Places(asyncio.Semaphore(limits.connections))
+        self._places = _Places()
         self._health = _Health()
         self._rest_until = float("-inf")
         # When the bucket of requests is full again (the generic cell rate algorithm).
@@ -141,38 +148,63 @@ class HostGate:
 
     async def acquire(self) -> None:
         """A place for one connection is held; waits for a free one. Every call needs one `release`."""
+        places = self._places
         self._offer_again()
-        await self._places.free.acquire()
-        self._places.open += 1
+        if not places.waiting and self._free > 0:
+            places.open += 1
+            return
+        mine = asyncio.get_running_loop().create_future()
+        places.waiting.append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self.release()  # the place came just then
+            elif mine in places.waiting:
+                places.waiting.remove(mine)
+            raise
 
     def release(self) -> None:
         """The connection is closed and its place free."""
-        places = self._places
-        places.open -= 1
-        if places.to_withhold:
-            places.to_withhold -= 1
-            places.withheld += 1
-        else:
-            places.free.release()
+        self._places.open -= 1
         self._offer_again()
+
+    def limits_changed(self) -> None:
+        """Who waits may come in, where there are more places now."""
+        self._hand_out()
 
     def crowded(self) -> None:
         """The server refused one more connection (421, 530 at login): the refused one's place is not given out for a minute.
 
         To be called before its `release`. Where that was our only connection the host rests instead, longer each time.
         """
-        if self._places.open - self._places.to_withhold > 1:
-            self._places.to_withhold += 1
-            self._places.crowded_until = self._limits.clock() + _CROWDED_S
+        places = self._places
+        # Those that are about to close because they were refused, too, are not among those that the server bears.
+        if min(places.open, self._limits.connections - places.withheld) > 1:
+            places.withheld += 1
+            places.crowded_until = self._limits.clock() + _CROWDED_S
         else:
             self.failed()
             self.rest(backoff_s(self._health.failures, jitter=self._limits.jitter))
 
+    @property
+    def _free(self) -> int:
+        places = self._places
+        return max(1, self._limits.connections - places.withheld) - places.open
+
     def _offer_again(self) -> None:
-        if self._places.withheld and self._limits.clock() >= self._places.crowded_until:
-            for _ in range(self._places.withheld):
-                self._places.free.release()
-            self._places.withheld = 0
+        places = self._places
+        if places.withheld and self._limits.clock() >= places.crowded_until:
+            places.withheld = 0
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        waiting = self._places.waiting
+        while waiting and self._free > 0:
+            first = waiting.popleft()
+            if not first.done():
+                first.set_result(None)
+                self._places.open += 1
 
     async def request(self) -> None:
         """Returns when the next request may be sent: rate, `rest` and down-time are over.

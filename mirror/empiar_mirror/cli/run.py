@@ -40,7 +40,7 @@ async def _run(invocation: Invocation, settings: Settings) -> None:
     from empiar_mirror.metrics.instruments import Instruments
     from empiar_mirror.metrics.monitor import Monitor
     from empiar_mirror.metrics.server import served
-    from empiar_mirror.notify.notifier import Notifier
+    from empiar_mirror.notify.notifier import Notifier, people_of
     from empiar_mirror.observers import all_of
     from empiar_mirror.systemd import ServiceManager, Watchdog
 
@@ -56,13 +56,21 @@ async def _run(invocation: Invocation, settings: Settings) -> None:
 
         monitor = Monitor(settings, instruments, looked=looked)
         with Mirror.open(settings, observer=log) as mirror:
-            daemon = Daemon(mirror, invocation.settings)
+
+            def read() -> Settings:
+                """The configuration as it stands now, if everybody whom it names can be told."""
+                new = invocation.settings()
+                people_of(new)
+                return new
+
+            daemon = Daemon(mirror, read)
             mirror.observer = all_of([log, daemon.observe, instruments, monitor, notifier, watchdog])
 
             def reload() -> None:
                 manager.reloading()
                 daemon.reload()
                 monitor.settings = mirror.settings
+                notifier.apply(mirror.settings)
                 manager.ready()
 
             async with contextlib.AsyncExitStack() as stack:

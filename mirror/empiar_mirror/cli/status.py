@@ -35,19 +35,36 @@ def command(
         return _live(invocation, ids, healthy=healthy, live=live, every=every or "2s")
     from empiar_mirror.crawl_status import read_crawl_status
     from empiar_mirror.instance_lock import holder
+    from empiar_mirror.pacing import pause_of, rested_at
+    from empiar_mirror.pacing_note import read_note
     from empiar_mirror.plan_facts import bytes_held, measured_room
     from empiar_mirror.reading import reading
-    from empiar_mirror.status import ailments, read_status
+    from empiar_mirror.status import SILENT_S, ailments, read_status
 
     settings = invocation.settings()
     now = time.time()
     with reading(settings.root) as connection:
         worker = holder(settings.root)
-        status = read_status(connection, list(ids) or None, now=now, worker=worker, globus=settings.globus)
+        rest = pause_of(settings, now)
+        status = read_status(
+            connection,
+            list(ids) or None,
+            now=now,
+            worker=worker,
+            globus=settings.globus,
+            rests=rest.sentence(now) if rest is not None else None,
+            connections=read_note(settings.root),
+        )
         room = measured_room(settings.root, settings.disk, bytes_held(connection))
         crawl = read_crawl_status(connection, settings.crawl, now=now)
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
-    ills = ailments(status, now=now, disk_refusal=full, stall_s=settings.globus.stall)
+    ills = ailments(
+        status,
+        now=now,
+        disk_refusal=full,
+        stall_s=settings.globus.stall,
+        progressed_at=rested_at(settings, now, within_s=SILENT_S),
+    )
     missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
     document: dict[str, object] = {
         **asdict(status),
@@ -110,6 +127,11 @@ def _lines(status: Status, now: float) -> Iterator[str]:
     elif status.moved_at is not None and status.moved_at < now - RATE_WINDOW_S:
         yield f"nothing has moved since {iso(status.moved_at)}"
     yield f"at work: {status.worker}" if status.worker else "no process works on the mirror now"
+    if status.rests is not None and status.files_left:
+        yield f"over HTTPS and FTP nothing comes now: {status.rests}"
+    elif status.connections:
+        each = ", ".join(f"{allowed} by {channel}" for channel, allowed in status.connections.items())
+        yield f"connections that servers bear: {each}"
     if status.next_try_at is not None and status.next_try_at > now:
         yield f"waiting until {iso(status.next_try_at)} for the next try"
     yield from _globus_lines(status, now)

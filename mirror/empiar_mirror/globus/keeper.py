@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from empiar_mirror import limits
 from empiar_mirror.globus import leftovers, planning, tasks
 from empiar_mirror.globus.places import Places
 from empiar_mirror.globus.routing import Need
@@ -82,6 +83,7 @@ class TaskKeeper:
         #: Something that only we can bring waits: the next round need not.
         self._hurry = asyncio.Event()
         self._out = False
+        self._resting = False
         self._ids: Sequence[int] | None = None
         self._least_priority = transfer_store.ANY_PRIORITY
         #: Failures to reach the service in a row, and when they began, by the loop's clock.
@@ -94,7 +96,7 @@ class TaskKeeper:
         if self._out:
             return True
         under_way, left = await self._catalogue.read(self._waits)
-        if left:
+        if left and not self._resting:
             self._hurry.set()
         return not (under_way or left)
 
@@ -129,7 +131,11 @@ class TaskKeeper:
         desk: Desk | None = None
         try:
             while True:
-                needs = await self._needs() if self._plans else []
+                # The service's pace is its own, so in hours in which nothing may come it is given nothing new.
+                self._resting = limits.in_force(
+                    self._settings.transfer, limits.EVERYTHING, self._clock()
+                ).paused
+                needs = await self._needs() if self._plans and not self._resting else []
                 if desk is None and (needs or bool(await self._catalogue.read(globus_store.open_bundles))):
                     # Not before: nobody who only fetches small entries should wait for Globus, or hear of it.
                     desk = await self._patiently(self._begin)
@@ -231,7 +237,7 @@ class TaskKeeper:
                 # Told to the service perhaps, and the answer lost: the same id again makes no second task.
                 await self._submit(desk, bundle)
         waiting = [bundle for bundle in bundles if bundle.submission_id is None]
-        if waiting:
+        if waiting and not self._resting:
             running = [bundle for bundle in bundles if bundle.task_id is not None]
             await self._submit_waiting(desk, waiting, running)
         if not await self._catalogue.read(globus_store.open_bundles):

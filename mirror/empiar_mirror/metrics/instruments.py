@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -124,6 +125,14 @@ class Instruments:
         self._oldest_wanted = gauge("oldest_wanted_seconds", "Since the longest waiting file was asked for.")
         self._globus_tasks = gauge("globus_tasks", "Globus tasks that have not ended.", "state")
         self._jobs = gauge("jobs", "Jobs of makers.", "state")
+        self._connections = gauge(
+            "connections_allowed", "Connections that may be used now, by what the server bears.", "channel"
+        )
+        self._bandwidth = gauge(
+            "bandwidth_limit_bytes_per_second",
+            "Limit for all transfers now: 0 where nothing may come, +Inf without a limit.",
+        )
+        self._bandwidth.set(math.inf)
 
     def _counter(self, name: str, sentence: str, *labels: str) -> Counter:
         self._described.append(Metric(PREFIX + name, "counter", sentence, labels))
@@ -162,6 +171,11 @@ class Instruments:
                 self._job_failures.inc()
             case events.Paused():
                 self._pauses.inc()
+            case events.ConnectionsAllowed():
+                self._connections.labels(event.channel).set(event.connections)
+            case events.LimitsInForce():
+                rate = 0 if event.rests else event.bytes_per_s
+                self._bandwidth.set(math.inf if rate is None else rate)
 
     def _bytes_moved(self, event: events.BytesMoved) -> None:
         channel = self._moved.channels.get(event.file_id)

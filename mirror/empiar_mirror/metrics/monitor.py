@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from empiar_mirror.instance_lock import holder
 from empiar_mirror.metrics.figures import Figures, read_figures, read_slow_figures
+from empiar_mirror.pacing import pause_of, rested_at
 from empiar_mirror.progress import brings_bytes
 from empiar_mirror.reading import reading
-from empiar_mirror.status import Health, Status, judge_health, read_status
+from empiar_mirror.status import SILENT_S, Health, Status, judge_health, read_status
 from empiar_schema.events import Event
 from empiar_schema.faults import EmpiarMirrorError
 from empiar_schema.settings import Settings
@@ -144,7 +145,15 @@ class Monitor:
             with reading(settings.root) as connection:
                 figures = read_figures(connection, settings, now=now)
                 worker = holder(settings.root)
-                status = read_status(connection, None, now=now, worker=worker, globus=settings.globus)
+                rest = pause_of(settings, now)
+                status = read_status(
+                    connection,
+                    None,
+                    now=now,
+                    worker=worker,
+                    globus=settings.globus,
+                    rests=rest.sentence(now) if rest is not None else None,
+                )
         except EmpiarMirrorError as fault:
             return Look(now, Health(attention=(str(fault),)), tuple(dict.fromkeys((*unready, str(fault)))))
         self._instruments.show(figures, settings, now=now)
@@ -158,7 +167,7 @@ class Monitor:
             now=now,
             disk_refusal=full,
             stall_s=settings.globus.stall,
-            progressed_at=self._since_when(),
+            progressed_at=max(self._since_when(), rested_at(settings, now, within_s=SILENT_S) or 0.0),
         )
         return Look(now, health, unready, status, figures, full)
 

@@ -40,9 +40,11 @@ class _Somebody:
     """One ``[notify.NAME]``, and the messages that wait for it."""
 
     name: str
+    settings: NotifySettings
     kinds: frozenset[NoticeKind]
     way: Way
     waiting: asyncio.Queue[Message] = field(default_factory=lambda: asyncio.Queue(WAITING))
+    serving: asyncio.Task[None] | None = None
 
 
 def way_of(name: str, settings: NotifySettings) -> Way:
@@ -65,6 +67,19 @@ def way_of(name: str, settings: NotifySettings) -> Way:
             return MailWay(settings)
 
 
+def people_of(settings: Settings) -> dict[str, _Somebody]:
+    """Everybody who is told, by name.
+
+    Raises:
+        ConfigFault: the environment lacks a webhook's address.
+    """
+    return {
+        name: _Somebody(name, one, frozenset(one.events), way_of(name, one))
+        for name, one in settings.notify.items()
+        if one.enabled
+    }
+
+
 class Notifier:
     """Watches the mirror's looks and events, and sends messages. It is an observer; `run` does the sending."""
 
@@ -81,11 +96,8 @@ class Notifier:
         Raises:
             ConfigFault: the environment lacks a webhook's address.
         """
-        self._people = [
-            _Somebody(name, frozenset(one.events), way_of(name, one))
-            for name, one in settings.notify.items()
-            if one.enabled
-        ]
+        self._people = people_of(settings)
+        self._running = False
         self._mirror = name_of(settings)
         self._observer = observer
         self._clock = clock
@@ -96,6 +108,26 @@ class Notifier:
         self._unready: tuple[str, ...] | None = None
         self._summed: Standing | None = None
         self._next_summary = next_time_of_day(self._summary_at, clock())
+
+    def apply(self, settings: Settings) -> None:
+        """The configuration is another: new people are told from now on, those who are gone no more. What waits for the others is kept.
+
+        Raises:
+            ConfigFault: the environment lacks a webhook's address; nothing has changed.
+        """
+        before, new = self._people, people_of(settings)
+        kept = {
+            name: one for name, one in before.items() if name in new and new[name].settings == one.settings
+        }
+        for name in before.keys() - kept.keys():
+            if (serving := before[name].serving) is not None:
+                serving.cancel()
+        self._people = new | kept
+        self._gathering.every_s = settings.daemon.notify_every
+        if self._summary_at != settings.daemon.summary_at:
+            self._summary_at = settings.daemon.summary_at
+            self._next_summary = next_time_of_day(self._summary_at, self._clock())
+        self._serve_everybody()
 
     def __call__(self, event: Event) -> None:
         """What the event tells waits to be sent. May be called in the event loop only."""
@@ -124,19 +156,31 @@ class Notifier:
 
     async def run(self) -> None:
         """Sends until it is cancelled; what could not be sent by then is dropped."""
-        async with asyncio.TaskGroup() as group:
-            for somebody in self._people:
-                group.create_task(self._serve(somebody))
+        self._running = True
+        self._serve_everybody()
+        try:
             while True:
                 self.give_out()
                 await asyncio.sleep(LOOK_S)
+        finally:
+            self._running = False
+            serving = [one.serving for one in self._people.values() if one.serving is not None]
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+
+    def _serve_everybody(self) -> None:
+        """Each has a task that sends; not before `run`."""
+        if self._running:
+            for one in self._people.values():
+                one.serving = one.serving or asyncio.create_task(self._serve(one))
 
     def give_out(self) -> None:
         """What may be sent now waits for those who want it."""
         now = self._clock()
         for kind, notices, more in self._gathering.due(now):
             message = Message(kind, self._mirror, now, notices, more)
-            for somebody in self._people:
+            for somebody in self._people.values():
                 if kind not in somebody.kinds:
                     continue
                 try:

@@ -20,6 +20,7 @@ from empiar_schema.files import Validators
 from empiar_schema.paths import RemotePath, bytes_from_text
 from empiar_schema.states import Channel
 from empiar_wire.hosts import Hosts, gate_name
+from empiar_wire.throttle import UNLIMITED, Throttle
 
 _LINE_END: Final = re.compile(rb"[\r\n\0]")
 #: Transfers in a row that may break with questions on their way before none are sent ahead (Pure-FTPd may take them for ABOR).
@@ -32,11 +33,14 @@ class FtpTransport:
     channel: Final = Channel.FTP
     capabilities: Final = Capabilities(resumes=True, ranges=False, batch_files=64)
 
-    def __init__(self, base_url: str, hosts: Hosts, *, stall_s: float = 12.0) -> None:
+    def __init__(
+        self, base_url: str, hosts: Hosts, *, stall_s: float = 12.0, throttle: Throttle = UNLIMITED
+    ) -> None:
         self._base_url = base_url
         self._hosts = hosts
         self.gate = hosts.gate(gate_name(base_url))
         self.stall_s = stall_s
+        self.throttle = throttle
         self.buffers = Buffers()
         self.patience = Patience(stall_s)
         #: Transfers in a row that broke while questions about the next file were on their way.
@@ -204,7 +208,8 @@ class _Session:
     async def _received(self, data: socket.socket, delivery: Delivery) -> bool:
         """The bytes are with the sink; whether the server has ended the file, so that its last word can be read."""
         loop = asyncio.get_running_loop()
-        receiver = Receiver(self._ftp.buffers, peer=self._ftp.gate.host, stall_s=self._ftp.stall_s)
+        ftp = self._ftp
+        receiver = Receiver(ftp.buffers, peer=ftp.gate.host, stall_s=ftp.stall_s, throttle=ftp.throttle)
         try:
             await loop.create_connection(lambda: receiver, sock=data)
             inside = _ends_inside(delivery)
@@ -215,6 +220,7 @@ class _Session:
                 piece = await receiver.more(min(left or WORTH_WAKING_BYTES, WORTH_WAKING_BYTES))
                 if not piece:
                     return True
+                await receiver.pay(len(piece))
                 await delivery.take(piece[:left] if inside else piece)
         finally:
             await receiver.close()

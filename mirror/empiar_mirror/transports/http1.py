@@ -18,6 +18,7 @@ from aiohappyeyeballs import start_connection
 
 from empiar_mirror.transports.receive import WORTH_WAKING_BYTES, Buffers, Receiver
 from empiar_schema.faults import TransientFault
+from empiar_wire.throttle import UNLIMITED, Throttle
 
 #: A head longer than this is no head.
 HEAD_BYTES: Final = 2**16
@@ -139,13 +140,15 @@ class Http1Connection:
         self.answered = 0
 
     @classmethod
-    async def open(cls, origin: Origin, buffers: Buffers, *, stall_s: float) -> Http1Connection:
+    async def open(
+        cls, origin: Origin, buffers: Buffers, *, stall_s: float, throttle: Throttle = UNLIMITED
+    ) -> Http1Connection:
         """A connection on which nothing has been sent.
 
         Raises:
             TransientFault: no connection within `stall_s`; `host_down` is set.
         """
-        receiver = Receiver(buffers, peer=str(origin), stall_s=stall_s)
+        receiver = Receiver(buffers, peer=str(origin), stall_s=stall_s, throttle=throttle)
         try:
             await _connect(receiver, origin)
         except BaseException:
@@ -203,7 +206,9 @@ class Http1Connection:
             if not self._left:
                 self._left = await self._receiver.more(within_s=None if raw else within_s)
                 if not self._left:
-                    raise TransientFault(f"{self.peer} closed the connection instead of answering")
+                    raise TransientFault(
+                        f"{self.peer} closed the connection instead of answering", crowded=True
+                    )
                 self.answer_begun = True
             searched = max(len(raw) - 3, 0)
             raw += self._left[:_SLICE_BYTES]
@@ -219,12 +224,17 @@ class Http1Connection:
         raise TransientFault(f"{self.peer} sends a head without end")
 
     async def piece(self) -> memoryview:
-        """The next part of the body, valid until the next call; empty at its end.
+        """The next part of the body, valid until the next call; empty at its end. It is paid for where there is a limit.
 
         Raises:
             TransientFault: the connection ended or broke before the body did.
             Stalled: no byte came for the allowed time.
         """
+        piece = await self._piece()
+        await self._receiver.pay(len(piece))
+        return piece
+
+    async def _piece(self) -> memoryview:
         assert self._head is not None
         if self._head.framing == "chunked":
             return await self._dechunked()

@@ -41,6 +41,7 @@ from empiar_schema.states import Channel
 from empiar_wire.backoff import backoff_s
 from empiar_wire.hosts import HostGate, Hosts, gate_name, shown_url
 from empiar_wire.http import retry_after_s
+from empiar_wire.throttle import UNLIMITED, Throttle
 
 #: Requests on their way at once on one connection (4 to 16 were measured to give three times the best peer at 20 ms).
 _DEPTH: Final = 12
@@ -76,7 +77,13 @@ class HttpsTransport:
     capabilities: Final = Capabilities(resumes=True, ranges=True, batch_files=64)
 
     def __init__(
-        self, base_url: str, hosts: Hosts, *, stall_s: float = 12.0, tls: ssl.SSLContext | None = None
+        self,
+        base_url: str,
+        hosts: Hosts,
+        *,
+        stall_s: float = 12.0,
+        tls: ssl.SSLContext | None = None,
+        throttle: Throttle = UNLIMITED,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -91,6 +98,7 @@ class HttpsTransport:
         self._host_header = parts.netloc.rpartition("@")[2]
         self.gate: HostGate = hosts.gate(gate_name(base_url))
         self._stall_s = stall_s
+        self._throttle = throttle
         self._buffers = Buffers()
         self.pool = ConnectionPool(self._open, self._closed, lambda connection: connection.idle)
         self._early_ends = 0
@@ -147,7 +155,9 @@ class HttpsTransport:
         await self.gate.acquire()
         try:
             await self.gate.request()
-            return await Http1Connection.open(self._origin, self._buffers, stall_s=self._stall_s)
+            return await Http1Connection.open(
+                self._origin, self._buffers, stall_s=self._stall_s, throttle=self._throttle
+            )
         except BaseException as error:
             self.gate.release()
             if isinstance(error, TransientFault):

@@ -21,6 +21,7 @@ from empiar_schema.faults import (
     TransientFault,
 )
 from empiar_schema.files import Validators
+from empiar_wire.throttle import UNLIMITED, Throttle
 
 BUFFER_BYTES: Final = 2**20
 #: A reader of a long body is woken for this much, not for every packet.
@@ -28,6 +29,9 @@ WORTH_WAKING_BYTES: Final = 2**18
 
 #: How often a limit that is still being learnt is looked at.
 _LOOK_AGAIN_S: Final = 0.25
+
+#: A read is offered at least so much room.
+_LEAST_READ: Final = 4096
 
 _NOTHING: Final = memoryview(b"")
 
@@ -53,12 +57,15 @@ class Receiver(asyncio.BufferedProtocol):
     """One connection's incoming bytes, a stretch at a time; reading pauses while both buffers are full.
 
     `stall_s` counts from the last byte, or from when we began to wait for one: the time that our own disk
-    takes is no stall.
+    takes, or a limit of ours, is no stall. Where `throttle` limits, no more is read at once than it allows.
     """
 
-    def __init__(self, buffers: Buffers, *, peer: str, stall_s: float) -> None:
+    def __init__(
+        self, buffers: Buffers, *, peer: str, stall_s: float, throttle: Throttle = UNLIMITED
+    ) -> None:
         self.peer = peer
         self.stall_s = stall_s
+        self._throttle = throttle
         self._loop = asyncio.get_running_loop()
         self._buffers = buffers
         self._filling = buffers.take()
@@ -89,18 +96,23 @@ class Receiver(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The free part of the buffer that is filling; never empty, since reading pauses when it is full."""
-        return self._filling[self._filled :]
+        # The limit may have become smaller than what stands there already.
+        return self._filling[self._filled : max(self._capacity, self._filled + _LEAST_READ)]
+
+    @property
+    def _capacity(self) -> int:
+        return min(BUFFER_BYTES, self._throttle.piece_bytes or BUFFER_BYTES)
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many more bytes stand in the buffer."""
         self._filled += nbytes
         self._heard_at = self._loop.time()
         self._stalled = False
-        if self._filled >= self._wanted:
-            self._wake()
-        if self._filled == BUFFER_BYTES and self._transport is not None:
+        if self._filled >= self._capacity and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+        if self._filled >= self._wanted or self._paused:
+            self._wake()
 
     def eof_received(self) -> bool:
         """The peer sends nothing more; the connection closes."""
@@ -158,20 +170,26 @@ class Receiver(asyncio.BufferedProtocol):
             TransientFault: the connection broke.
         """
         self._reclaim()
-        wanted = min(at_least, BUFFER_BYTES)
-        if self._filled < wanted and not self._ended and not self._stalled:
+        wanted = min(at_least, self._capacity)
+        # Paused, what stands there is all that comes; the limit may be gone since.
+        if self._filled < wanted and not self._paused and not self._ended and not self._stalled:
             await self._wait(wanted, within_s)
         if self._filled:
             return self._lend()
         if self._error is not None:
             reason = self._error.strerror or type(self._error).__name__
-            raise TransientFault(f"{self.peer} broke the connection: {reason}") from self._error
+            raise TransientFault(f"{self.peer} broke the connection: {reason}", crowded=True) from self._error
         if self._ended:
             return _NOTHING
         if self._waited_s < self.stall_s:
             self._stalled = False
             raise LostPatience(f"{self.peer} did not answer within {self._waited_s:.1f} s")
         raise Stalled(f"{self.peer} sent nothing for {self.stall_s:g} s")
+
+    async def pay(self, count: int) -> None:
+        """So many bytes of a file were read; comes back when more may be. Meanwhile at most one piece more is received."""
+        if self._throttle.piece_bytes is not None:
+            await self._throttle.pay(count)
 
     def _reclaim(self) -> None:
         if self._lent is not None:
