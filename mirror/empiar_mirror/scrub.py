@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrive import archive_path, put_aside
+from empiar_mirror.checking import Finding, Reading, open_copy
 from empiar_mirror.presence import many_in_a_row, require_disk
-from empiar_mirror.proof import Finding, Reading, add_problems, open_copy
+from empiar_mirror.proof import add_problems
 from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
 from empiar_mirror.scrub_budget import (
     SUSPICIOUS_RUN,

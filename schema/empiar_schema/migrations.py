@@ -405,6 +405,21 @@ _SCRUB = (
     "CREATE INDEX copy_by_proof ON copy (verified_at, empiar_id) WHERE state IN (3, 4)",
 )
 
+_LEASE = (
+    # Work that was handed to other machines. Rows in force have no end; lost ones stay for a while.
+    """
+    CREATE TABLE lease (
+        lease_id INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: folders are named after it
+        token TEXT NOT NULL,
+        work TEXT NOT NULL, job_id INTEGER, subject TEXT NOT NULL, worker TEXT NOT NULL,
+        granted_at INTEGER NOT NULL,
+        ended_at INTEGER, lost_because TEXT
+    ) STRICT
+    """,
+    "CREATE INDEX lease_by_job ON lease (job_id) WHERE job_id IS NOT NULL",
+    "CREATE INDEX lease_by_end ON lease (ended_at) WHERE ended_at IS NOT NULL",
+)
+
 #: Name and statements of every step, in order.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m001_tables", _ENTRY + _LISTING + _RECORDS + _COPY),
@@ -412,6 +427,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m003_globus", _GLOBUS),
     ("m004_subscriptions", _SUBSCRIPTIONS),
     ("m005_scrub", _SCRUB),
+    ("m010_lease", _LEASE),
 )
 
 

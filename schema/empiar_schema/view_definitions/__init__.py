@@ -23,7 +23,7 @@ from empiar_schema.view_definitions.of_entries import (
 from empiar_schema.view_definitions.of_files import COPIES, FILES, IMAGES, MICROGRAPHS, PROBES, TRANSFERS
 from empiar_schema.view_definitions.of_globus import GLOBUS_FILES, GLOBUS_TASKS
 from empiar_schema.view_definitions.of_listings import CHANGES, CONTRADICTIONS, LISTINGS, UNKNOWN_KEYS
-from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS
+from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS, LEASES
 
 __all__ = ["FULL_TEXT", "VIEWS", "Column", "View"]
 
@@ -45,7 +45,7 @@ VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
     TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
     SUBSCRIPTION_MATCHES, CHANGES,
-    CONTRADICTIONS, LISTINGS, JOBS, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
+    CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
 
 #: The full-text table is used by its own name, so that MATCH works: its columns and their sentences.

@@ -1,0 +1,73 @@
+"""From the configuration to whoever does the work: this machine, or a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from empiar_mirror.cluster.dispatch import Dispatcher
+from empiar_mirror.cluster.making import MakingWorkers
+from empiar_mirror.cluster.reading import ReadingWorkers
+from empiar_mirror.makers.workers import Processes, Workers
+from empiar_mirror.readers import Readers, ReadingThreads
+from empiar_schema.catalogue import Catalogue
+from empiar_schema.cluster_settings import ClusterWork
+from empiar_schema.events import Observer
+from empiar_schema.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Those who make and read for one mirror. Nothing is connected before there is something to do."""
+
+    settings: Settings
+    root: Path
+    catalogue: Catalogue
+    threads: Executor
+    observer: Observer
+    clock: Callable[[], float]
+
+    @asynccontextmanager
+    async def makers(self) -> AsyncIterator[Workers]:
+        """Who calls makers' functions, until the body ends."""
+        workers: Workers = Processes()
+        if self.settings.cluster.hands_out("make"):
+            here = self.settings.making.workers or os.cpu_count() or 1
+            workers = MakingWorkers(self._dispatcher(), root=self.root, here=here, observer=self.observer)
+        try:
+            yield workers
+        finally:
+            await workers.aclose()
+
+    @asynccontextmanager
+    async def readers(self) -> AsyncIterator[Readers]:
+        """Who reads copies through for `verify`, until the body ends."""
+        here = ReadingThreads(self.root / "archive", self.threads)
+        if not self.settings.cluster.hands_out("verify"):
+            yield here
+            return
+        async with self.reading_workers("verify", here) as workers:
+            yield workers
+
+    @asynccontextmanager
+    async def reading_workers(self, work: ClusterWork, here: Readers) -> AsyncIterator[ReadingWorkers]:
+        """The cluster's readers, until the body ends; `here` does what they do not."""
+        dispatcher = self._dispatcher()
+        try:
+            yield ReadingWorkers(dispatcher, here, work=work, observer=self.observer)
+        finally:
+            await dispatcher.aclose()
+
+    def _dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self.settings.cluster,
+            root=self.root,
+            catalogue=self.catalogue,
+            threads=self.threads,
+            observer=self.observer,
+            clock=self.clock,
+        )
