@@ -41,7 +41,7 @@ from empiar_mirror.reports import (
     TransferReport,
     VerifyReport,
 )
-from empiar_mirror.scrub import Scrubber
+from empiar_mirror.scrub import ClusterReading, Scrubber
 from empiar_mirror.stopping import Stopping
 from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
@@ -557,7 +557,10 @@ class Mirror:
 
     def scrubber(self, settings: ScrubSettings) -> Scrubber:
         """What reads again what is here; for runs of many hours, too."""
+        cluster = self.settings.cluster
+        workers = self._finishing.hands.scrubbers
         return Scrubber(
+            cluster=ClusterReading(cluster, workers) if cluster.hands_out("scrub") else None,
             catalogue=self.catalogue,
             archive=self.folders.archive,
             quarantine=self.folders.quarantine,

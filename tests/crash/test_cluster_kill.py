@@ -5,37 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import maker_functions
+from cluster_makers import maker
 from dask_cluster import DaskCluster, dask_cluster
 from empiar_mirror.app import Mirror
-from empiar_mirror.makers.function import FunctionMaker, each_file
-from empiar_mirror.makers.interface import Maker
-from empiar_mirror.makers.registry import BuiltIn
-from empiar_mirror.makers.worker import Function
-from empiar_mirror.makers.workers import Workers
 from empiar_schema.events import Event, JobMade, WorkLost
-from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.settings import Settings
 from empiar_schema.states import Role
 from entry_here import everything_below, opened, put_here, rows
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 MOVIES = {f"data/{name}.tif": (Role.MOVIE, f"movie {name}".encode() * 100) for name in "abcdez"}
-
-
-def maker(function: Function, **parameters: object) -> BuiltIn:
-    def build(settings: Settings, recipes: Sequence[ViewRecipe], workers: Workers) -> Iterable[Maker]:
-        yield FunctionMaker(
-            "shout", function, each_file(Role.MOVIE), "1", workers, parameters, timeout_s=60.0
-        )
-
-    return build
 
 
 @pytest.fixture

@@ -134,7 +134,11 @@ class Dispatcher:
             if self._broken is not None:
                 raise self._broken
             if self._link is None:
-                self._link = await Link.open(self.settings)
+                try:
+                    self._link = await Link.open(self.settings)
+                except ClusterFault as fault:
+                    self._broken = fault  # everybody waits for the same answer
+                    raise
                 self._watch = asyncio.create_task(self._watching(self._link))
             return self._link
 

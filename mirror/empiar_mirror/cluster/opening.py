@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +46,22 @@ class Hands:
     @asynccontextmanager
     async def readers(self) -> AsyncIterator[Readers]:
         """Who reads copies through for `verify`, until the body ends."""
-        here = ReadingThreads(self.root / "archive", self.threads)
-        if not self.settings.cluster.hands_out("verify"):
-            yield here
-            return
-        async with self.reading_workers("verify", here) as workers:
-            yield workers
+        if self.settings.cluster.hands_out("verify"):
+            async with self._reading("verify") as workers:
+                yield workers
+        else:
+            yield self._here()
+
+    def scrubbers(self) -> AbstractAsyncContextManager[ReadingWorkers]:
+        """The workers of the cluster, as they read for `scrub`."""
+        return self._reading("scrub")
+
+    def _here(self) -> Readers:
+        return ReadingThreads(self.root / "archive", self.threads)
 
     @asynccontextmanager
-    async def reading_workers(self, work: ClusterWork, here: Readers) -> AsyncIterator[ReadingWorkers]:
-        """The cluster's readers, until the body ends; `here` does what they do not."""
-        dispatcher = self._dispatcher()
+    async def _reading(self, work: ClusterWork) -> AsyncIterator[ReadingWorkers]:
+        dispatcher, here = self._dispatcher(), self._here()
         try:
             yield ReadingWorkers(dispatcher, here, work=work, observer=self.observer)
         finally:

@@ -63,12 +63,17 @@ class ReadingWorkers(Readers):
         """
         if quick or self._alone:
             return await self._here.check(files, quick=quick, progress=progress)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._parcel(parcel, progress))
-                for parcel in parcels(files, self._dispatcher.settings.parcel_bytes)
-            ]
-        return [finding for task in tasks for finding in task.result()]
+        tasks = [
+            asyncio.create_task(self._parcel(parcel, progress))
+            for parcel in parcels(files, self._dispatcher.settings.parcel_bytes)
+        ]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return [finding for parcel in found for finding in parcel]
 
     async def _parcel(
         self, parcel: tuple[HereFile, ...], progress: Callable[[Finding], None]
