@@ -12,7 +12,7 @@ from empiar_mirror.cluster.greeting import Greeting, greeted
 from empiar_mirror.cluster.link import Link
 from empiar_mirror.cluster.roster import Seen
 from empiar_mirror.findings import Finding, fail, ok, warn
-from empiar_schema.faults import ClusterFault, ConfigFault
+from empiar_schema.faults import ClusterFault, ConfigFault, StorageFault
 from empiar_schema.settings import Settings
 
 #: Workers greeted at once, and findings about single ones that are shown.
@@ -38,8 +38,8 @@ async def examine_cluster(settings: Settings) -> list[Finding]:
                 )
             ]
         return list(_findings(settings, seen, await _greetings(settings, link, seen)))
-    except ClusterFault as fault:
-        return [fail("cluster", str(fault), fault.hint)]
+    except (ClusterFault, StorageFault) as fault:
+        return [fail("cluster", str(fault), fault.hint or "make root writable for this user")]
     finally:
         await link.aclose()
 

@@ -51,9 +51,14 @@ class Verifier:
     def stop(self) -> None:
         """No further file is begun."""
         self._stopping = True
+        self._readers.stop()
 
     async def verify(self, empiar_ids: Sequence[int], *, quick: bool) -> VerifyReport:
-        """Every copy that is here is checked; damaged and missing ones are recorded as damaged."""
+        """Every copy that is here is checked; damaged and missing ones are recorded as damaged.
+
+        Raises:
+            ClusterFault: a cluster was to read, and cannot be had.
+        """
         checked = bytes_read = 0
         damaged: list[FailedFile] = []
         for empiar_id in empiar_ids:
@@ -69,6 +74,8 @@ class Verifier:
                 damaged += [
                     FailedFile(str(f.file.remote), CopyState.DAMAGED, f.wrong) for f in findings if f.wrong
                 ]
+                if len(findings) < len(files):
+                    return VerifyReport(checked, bytes_read, tuple(damaged), stopped=True)
         return VerifyReport(checked, bytes_read, tuple(damaged))
 
     async def _check_group(self, files: Sequence[HereFile], *, quick: bool) -> list[Finding]:

@@ -28,6 +28,9 @@ class Readers(Protocol):
             ClusterFault: other machines were to do it, and cannot be had.
         """
 
+    def stop(self) -> None:
+        """What is under way ends soon: `check` may return findings of some files only."""
+
 
 class ReadingThreads(Readers):
     """Reads here, a few files at once."""
@@ -49,3 +52,6 @@ class ReadingThreads(Readers):
             return finding
 
         return await asyncio.gather(*(one(file) for file in files))
+
+    def stop(self) -> None:
+        """Readings that have begun are not ended."""

@@ -15,6 +15,7 @@ from cluster_makers import maker
 from dask_cluster import DaskCluster, dask_cluster, until
 from empiar_mirror.doctor_cluster import examine_cluster
 from empiar_mirror.findings import Finding
+from empiar_mirror.reports import VerifyReport
 from empiar_schema.events import Event, JobMade, Paused, WorkerRefused
 from empiar_schema.faults import ClusterFault, ConfigFault
 from empiar_schema.states import Role
@@ -145,11 +146,31 @@ def test_a_scheduler_that_dies_costs_no_attempt_and_the_next_run_goes_on(root: P
                 asyncio.run(broken())
             assert rows(mirror, "SELECT DISTINCT state, attempts FROM jobs") == [("wanted", 0)]
             assert rows(mirror, "SELECT count(*) FROM leases") == [(0,)]
-            (control / "go").touch()
-            mortal.start_scheduler()
-            mortal.start_worker()
-            assert asyncio.run(mirror.make(None)).made == 8
+    (control / "go").touch()
+    with opened(root, "", events, built_in=built_in) as mirror:
+        assert asyncio.run(mirror.make(None)).made == 8
     assert len([event for event in events if isinstance(event, JobMade)]) == 8
+
+
+@pytest.mark.slow
+def test_verification_that_waits_for_workers_can_be_stopped(root: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+
+    async def stopped() -> VerifyReport:
+        run = asyncio.create_task(mirror.verify(None))
+        while not any(isinstance(event, Paused) for event in events):
+            await asyncio.sleep(0.02)
+        mirror.stop()
+        return await run
+
+    with (
+        dask_cluster(tmp_path / "dask", workers=0) as lonely,
+        opened(root, toml(lonely.address), events) as mirror,
+    ):
+        report = asyncio.run(stopped())
+        assert (report.checked, report.stopped) == (0, True)
+        assert rows(mirror, "SELECT count(*) FROM leases") == [(0,)]
+    assert "it has no worker" in str([event for event in events if isinstance(event, Paused)])
 
 
 def test_a_missing_extra_is_told_in_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from empiar_schema import events, lease_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.cluster_settings import ClusterSettings, ClusterWork
 from empiar_schema.events import Observer
-from empiar_schema.faults import ClusterFault, EmpiarMirrorError
+from empiar_schema.faults import ClusterFault, EmpiarMirrorError, StorageFault
 
 R = TypeVar("R")
 
@@ -75,7 +75,8 @@ class Dispatcher:
         self._in_hand: dict[str, tuple[str, asyncio.Future[object]]] = {}
         self._greeting: dict[str, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._broken: ClusterFault | None = None
+        #: What ends this run's dealings: everybody who waits is told.
+        self._broken: ClusterFault | StorageFault | None = None
         self._waiting = 0
         self._told_lacking: str | None = None
 
@@ -190,7 +191,7 @@ class Dispatcher:
             await self._tell()
             await asyncio.sleep(min(_LOOK_S, self.settings.lease / 5))
 
-    def _break(self, fault: ClusterFault) -> None:
+    def _break(self, fault: ClusterFault | StorageFault) -> None:
         self._broken = fault
         for _, lost in self._in_hand.values():
             if not lost.done():
@@ -216,6 +217,9 @@ class Dispatcher:
                 if greeting.refusal is not None:
                     self._observer(events.WorkerRefused(worker, greeting.refusal))
                 await self._tell()
+        except StorageFault as fault:
+            self._break(fault)
+            await self._tell()
         finally:
             self._greeting.pop(worker, None)  # one that has not answered is greeted again
 

@@ -102,11 +102,17 @@ def _ran(order: bytes) -> Reply[object]:
         return Reply(refusal="another worker has begun it, and was lost")
     except OSError as error:
         return Reply(refusal=f"the worker cannot write {place.folder}: {error.strerror}")
-    try:
-        value, fault, permanent = answer_of(lambda: errand(place))
-    except NotWanted:
+    value, fault, permanent = answer_of(lambda: _unless_taken_away(errand, place))
+    if isinstance(value, NotWanted):
         return Reply(refusal="it was taken away")
     return Reply(value, fault, permanent)
+
+
+def _unless_taken_away(errand: Errand[object], place: Place) -> object:
+    try:
+        return errand(place)
+    except NotWanted as end:
+        return end
 
 
 def leases_folder(root: Path) -> Path:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empiar_mirror.cluster.errands import BEGUN, Facts, Greet, Reply, leases_folder, order_for, own_facts
+from empiar_mirror.cluster.leases import remove_lease_folder
 from empiar_mirror.cluster.link import Link, Undone
-from empiar_mirror.makers.folder import remove_tree
 from empiar_mirror.threads import in_thread
 from empiar_schema.cluster_settings import ClusterSettings
+from empiar_schema.disk import storage_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,11 @@ class Greeting:
 async def greeted(
     link: Link, worker: str, *, settings: ClusterSettings, root: Path, threads: Executor
 ) -> Greeting:
-    """What the worker says of itself, and whether it sees the root. A folder of a random name is made in `staging/leases`, and removed."""
+    """What the worker says of itself, and whether it sees the root. A folder of a random name is made in `staging/leases`, and removed.
+
+    Raises:
+        StorageFault: the disk refused.
+    """
     token = secrets.token_hex(8)
     folder = leases_folder(root) / f"greeting-{token}"
     await in_thread(threads, _make, folder, token)
@@ -51,12 +56,15 @@ async def greeted(
         refusal = await in_thread(threads, _refusal, reply, facts, folder, token)
         return Greeting(True, refusal, facts)
     finally:
-        await in_thread(threads, remove_tree, folder)
+        await in_thread(threads, remove_lease_folder, folder)
 
 
 def _make(folder: Path, token: str) -> None:
-    folder.mkdir(parents=True)
-    (folder / "nonce").write_text(token)
+    try:
+        folder.mkdir(parents=True)
+        (folder / "nonce").write_text(token)
+    except OSError as error:
+        raise storage_fault(error, f"cannot write {folder}") from error
 
 
 def _refusal(reply: object, facts: Facts | None, folder: Path, token: str) -> str | None:

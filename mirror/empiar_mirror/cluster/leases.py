@@ -71,7 +71,7 @@ class Leases:
         )
         if redeemed and keep is not None:
             await in_thread(self._threads, _keep, lease.folder / BEGUN, keep)
-        await in_thread(self._threads, _remove, lease.folder)
+        await in_thread(self._threads, remove_lease_folder, lease.folder)
         return redeemed
 
     async def lose(self, lease: Lease, reason: str) -> None:
@@ -80,13 +80,13 @@ class Leases:
             lease_store.lose_lease, lease_id=lease.lease_id, reason=reason, now=int(self._clock())
         )
         await self._catalogue.write(lost)
-        await in_thread(self._threads, _remove, lease.folder)
+        await in_thread(self._threads, remove_lease_folder, lease.folder)
 
     async def withdraw(self, lease: Lease) -> None:
         """The lease has ended, and nobody is to blame."""
         withdrawn = functools.partial(lease_store.withdraw_lease, lease_id=lease.lease_id)
         await self._catalogue.write(withdrawn, durable=False)
-        await in_thread(self._threads, _remove, lease.folder)
+        await in_thread(self._threads, remove_lease_folder, lease.folder)
 
 
 def recover_leases(catalogue: Catalogue, root: Path) -> None:
@@ -98,7 +98,7 @@ def recover_leases(catalogue: Catalogue, root: Path) -> None:
     catalogue.write_now(lease_store.recover_leases)
     folder = leases_folder(root)
     for entry in folder.iterdir() if folder.is_dir() else ():
-        _remove(entry)
+        remove_lease_folder(entry)
 
 
 def _make(folder: Path) -> None:
@@ -115,7 +115,8 @@ def _keep(made: Path, keep: Path) -> None:
         raise storage_fault(error, f"cannot move {made} to {keep}") from error
 
 
-def _remove(folder: Path) -> None:
+def remove_lease_folder(folder: Path) -> None:
+    """Nobody can write into the folder by its name any more, and what is in it is gone, as far as the disk allows."""
     # First away from its name: a worker that does not know yet that its lease has ended finds no folder to write into.
     # Whatever it has open may still grow and keep us from removing it all; the next start does.
     aside = folder if folder.name.startswith("ended-") else folder.with_name(f"ended-{folder.name}")

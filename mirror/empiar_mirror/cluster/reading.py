@@ -51,6 +51,7 @@ class ReadingWorkers(Readers):
         self._work = work
         self._observer = observer
         self._alone = False
+        self._under_way: list[asyncio.Task[list[Finding]]] = []
 
     async def check(
         self, files: Sequence[HereFile], *, quick: bool, progress: Callable[[Finding], None]
@@ -61,19 +62,27 @@ class ReadingWorkers(Readers):
             ClusterFault: the scheduler cannot be reached, or has gone, and the work is to wait for it.
             StorageFault: the disk refused.
         """
-        if quick or self._alone:
+        if quick or self._alone or not files:
             return await self._here.check(files, quick=quick, progress=progress)
         tasks = [
             asyncio.create_task(self._parcel(parcel, progress))
             for parcel in parcels(files, self._dispatcher.settings.parcel_bytes)
         ]
+        self._under_way = tasks
         try:
-            found = await asyncio.gather(*tasks)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            came = [task.result() for task in tasks if task.done() and not task.cancelled()]
         finally:
+            self._under_way = []
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return [finding for parcel in found for finding in parcel]
+        return [finding for parcel in came for finding in parcel]
+
+    def stop(self) -> None:
+        """What workers have in hand is taken away from them; `check` returns what has come."""
+        for task in self._under_way:
+            task.cancel()
 
     async def _parcel(
         self, parcel: tuple[HereFile, ...], progress: Callable[[Finding], None]

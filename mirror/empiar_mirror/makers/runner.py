@@ -114,6 +114,7 @@ class Runner:
 
         Raises:
             ConfigFault: there is no such maker.
+            ClusterFault: a cluster was to do the work, and cannot be had; what was made stands, and no attempt is counted.
             StorageFault: the disk is full or refuses; what was made stands.
         """
         makers = self._chosen(only)
