@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,13 @@ from cluster_makers import maker
 from dask_cluster import DaskCluster, dask_cluster, until
 from empiar_mirror.doctor_cluster import examine_cluster
 from empiar_mirror.findings import Finding
+from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.reports import VerifyReport
 from empiar_schema.events import Event, JobMade, Paused, WorkerRefused
 from empiar_schema.faults import ClusterFault, ConfigFault
 from empiar_schema.states import Role
-from entry_here import NOW, opened, put_here, rows, settings_with
+from entry_here import NOW, everything_below, opened, put_here, rows, settings_with
+from labelled_entry import image, picks_on, relion
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
@@ -181,3 +185,57 @@ def test_a_missing_extra_is_told_in_one_sentence(root: Path, monkeypatch: pytest
     ):
         asyncio.run(mirror.make(None))
     assert "empiar-mirror[cluster]" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_what_the_built_in_makers_make_is_the_same_bytes_though_workers_see_the_root_elsewhere(
+    tmp_path: Path, cluster: DaskCluster
+) -> None:
+    names = ("a.mrc", "b.mrc")
+    picks = [pick for name in names for pick in picks_on(name)]
+    files = {
+        **{f"data/{name}": image(seed=seed) for seed, name in enumerate(names)},
+        "data/p.star": (Role.PARTICLE_COORDINATES, relion(picks)),
+    }
+    wanted = '[making]\nworkers = 1\nthumbnails = true\nparticle_diameters = { 10017 = 12 }\n[arrange]\nviews = ["cryoppp", "relion"]\n'
+    (tmp_path / "mount").symlink_to(tmp_path / "there")
+    made = {}
+    for name, more in (("here", ""), ("there", toml(cluster.address, f'root = "{tmp_path}/mount"\n'))):
+        root = tmp_path / name
+        root.mkdir()
+        put_here(root, files, inspected=True)
+        with opened(root, more + wanted, built_in=BUILT_IN) as mirror:
+            report = asyncio.run(mirror.make(None))
+            assert (report.failed, report.damaged) == ((), 0)
+            made[name] = everything_below(root / "derived")
+    assert len({path.partition("/")[2].partition("/")[0] for path in made["here"]}) >= 3
+    assert made["there"] == made["here"]
+
+
+@pytest.mark.slow
+def test_a_cluster_with_tls_takes_those_who_have_a_certificate(root: Path, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    secured = DaskCluster(tmp_path)
+    try:
+        files = ("--tls-ca-file", str(cert), "--tls-cert", str(cert), "--tls-key", str(key))
+        secured.start_scheduler("--protocol", "tls", *files)
+        assert secured.address.startswith("tls://")
+        known = f'ca_file = "{cert}"\ncert_file = "{cert}"\nkey_file = "{key}"\n'
+        [finding] = asyncio.run(examine_cluster(settings_with(root, toml(secured.address, known))))
+        assert (str(finding.verdict), "without workers" in finding.sentence) == ("warn", True)
+        plain = toml(secured.address.replace("tls", "tcp"), 'connect = "2s"\n')
+        [finding] = asyncio.run(examine_cluster(settings_with(root, plain)))
+        assert (str(finding.verdict), "cannot be reached" in finding.sentence) == ("fail", True)
+        missing = known.replace("key.pem", "gone.pem")
+        [finding] = asyncio.run(examine_cluster(settings_with(root, toml(secured.address, missing))))
+        assert "gone.pem" in finding.sentence
+    finally:
+        secured.end()
