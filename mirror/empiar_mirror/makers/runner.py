@@ -181,7 +181,7 @@ class Runner:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
             for job in (*batch.claimed, *batch.idle):
-                await self._ends.give_back(job)
+                await to_the_end(self._ends.give_back(job))
 
     def _side_by_side(self, maker: Maker) -> int:
         return maker.places or max(1, self._workers // max(1, maker.threads))
@@ -252,7 +252,8 @@ class Runner:
                     )
             finally:
                 if not settled:
-                    await self._ends.give_back(job)
+                    # To the end, because another lane's failure may cancel this one in the middle of its own.
+                    await to_the_end(self._ends.give_back(job))
 
     async def _ran(self, maker: Maker, task: Task, job: Job, folder: Path) -> Ran:
         work = asyncio.create_task(maker.run(task, empiar_id=job.empiar_id, job_id=job.job_id, folder=folder))
