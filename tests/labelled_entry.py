@@ -17,7 +17,7 @@ from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.maker import JobFault, Output, Work
 from empiar_mirror.makers.registry import BUILT_IN
 from empiar_mirror.makers.worker import Function, _called
-from empiar_mirror.makers.workers import Workers
+from empiar_mirror.makers.workers import Processes, Workers
 from empiar_mirror.rehearsal import tables
 from empiar_mirror.rehearsal.tables import Loop, Value, star
 from empiar_mirror.reports import MakeReport
@@ -72,10 +72,12 @@ def image(places: Places = PLACES, *, seed: int = 1) -> tuple[Role, bytes]:
     return Role.MICROGRAPH, micrograph(places, seed=seed)
 
 
-class InThisProcess(Workers):
+class InThisProcess(Processes):
     """Calls functions as a worker does, without the second that starting one takes."""
 
-    async def call(self, function: Function, work: Work, *, timeout_s: float) -> tuple[Output, ...]:
+    async def call(
+        self, function: Function, work: Work, *, job_id: int, timeout_s: float
+    ) -> tuple[Output, ...]:
         outputs, error, permanent = await asyncio.to_thread(_called, pickle.dumps((function, work)))
         if outputs is None:
             raise JobFault(error, permanent=permanent)

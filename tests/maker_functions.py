@@ -52,3 +52,24 @@ def whole_entry(work: Work) -> Sequence[Output]:
     """One file for the entry, in a folder of its own."""
     (work.folder / "all").write_text(" ".join(source.name for source in work.inputs))
     return [Output(Path("all"), "ground_truth/all.txt", "list")]
+
+
+def when_told(work: Work) -> Sequence[Output]:
+    """As `shout`, once the file `go` stands in the folder of the parameters (for z.tif, the file `end`); says who began, and that it has ended."""
+    control = Path(str(work.parameters["control"]))
+    begun = control / f"{work.stem}.{os.getppid()}.{os.getpid()}"
+    begun.touch()
+    while not (control / ("end" if work.stem == "z" else "go")).exists():
+        time.sleep(0.01)
+    try:
+        return shout(work)
+    finally:
+        begun.with_suffix(f"{begun.suffix}.ended").touch()
+
+
+def kill_worker(work: Work) -> Sequence[Output]:
+    """As `shout`; on the file a.tif, kills whoever has called the process in which it runs."""
+    if work.stem == "a":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    return shout(work)

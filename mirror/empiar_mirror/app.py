@@ -19,6 +19,7 @@ from empiar_crawler.outcome import CrawlReport
 from empiar_crawler.schedule import Failures
 from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
+from empiar_mirror.cluster.leases import recover_leases
 from empiar_mirror.derived_proof import verify_derived
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.folders import Folders
@@ -30,6 +31,7 @@ from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
+from empiar_mirror.readers import Readers
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import (
@@ -41,7 +43,7 @@ from empiar_mirror.reports import (
     TransferReport,
     VerifyReport,
 )
-from empiar_mirror.scrub import Scrubber
+from empiar_mirror.scrub import ClusterReading, Scrubber
 from empiar_mirror.stopping import Stopping
 from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
@@ -151,6 +153,7 @@ class Mirror:
         try:
             recovery = recover(catalogue, staging=folders.staging, archive=folders.archive, clock=time.time)
             jobs = placing.recover_jobs(catalogue, folders.root)
+            recover_leases(catalogue, folders.root)
             recovery = replace(recovery, jobs_given_back=jobs)
             clean_leftovers(folders.root)
             put_in_force(catalogue, settings, now=int(time.time()))
@@ -534,9 +537,10 @@ class Mirror:
         brought, missing = await self._transferring(self.observer).verify_deliveries(ids)
         if brought:
             await self._finishing.follow(brought)
-        verifier = self._verifier()
-        with self._stopping.telling(verifier.stop):
-            report = await verifier.verify(ids, quick=quick)
+        async with self._finishing.hands.readers() as readers:
+            verifier = self._verifier(readers)
+            with self._stopping.telling(verifier.stop):
+                report = await verifier.verify(ids, quick=quick)
         report = replace(report, damaged=(*missing, *report.damaged))
         report += await verify_derived(
             self.catalogue,
@@ -578,7 +582,10 @@ class Mirror:
 
     def scrubber(self, settings: ScrubSettings) -> Scrubber:
         """What reads again what is here; for runs of many hours, too."""
+        cluster = self.settings.cluster
+        workers = self._finishing.hands.scrubbers
         return Scrubber(
+            cluster=ClusterReading(cluster, workers) if cluster.hands_out("scrub") else None,
             catalogue=self.catalogue,
             archive=self.folders.archive,
             quarantine=self.folders.quarantine,
@@ -589,8 +596,9 @@ class Mirror:
             clock=self.clock,
         )
 
-    def _verifier(self) -> Verifier:
+    def _verifier(self, readers: Readers | None = None) -> Verifier:
         return Verifier(
+            readers=readers,
             catalogue=self.catalogue,
             archive=self.folders.archive,
             quarantine=self.folders.quarantine,

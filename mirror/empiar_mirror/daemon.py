@@ -34,6 +34,7 @@ from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
 from empiar_schema.faults import (
     AccountFault,
     CatalogueFault,
+    ClusterFault,
     ConfigFault,
     EmpiarMirrorError,
     StorageFault,
@@ -239,7 +240,7 @@ class Daemon:
             except CatalogueFault:
                 if not await self._root_is_away():
                     raise
-            except (AccountFault, ConfigFault, TransferFault, UnreachableFault) as fault:
+            except (AccountFault, ClusterFault, ConfigFault, TransferFault, UnreachableFault) as fault:
                 failures += 1
                 wait_s = rest_s(failures)
                 self._pause(fault, f"it is tried again in {wait_s:.0f} s")

@@ -75,6 +75,10 @@ async def examine(settings: Settings, *, mounts: Path = Path("/proc/mounts")) ->
         from empiar_mirror.doctor_globus import examine_globus  # the SDK takes 130 ms to import
 
         findings += await examine_globus(settings)
+    if settings.cluster.scheduler:
+        from empiar_mirror.doctor_cluster import examine_cluster
+
+        findings += await examine_cluster(settings)
     return findings
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrange import ArrangeReport, arrange_entry, read_plan
+from empiar_mirror.cluster.opening import Hands
 from empiar_mirror.documents.export import write_bag
 from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
 from empiar_mirror.header_check import check_headers
 from empiar_mirror.makers import registry
 from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.runner import Runner
-from empiar_mirror.makers.workers import Workers
 from empiar_mirror.manifest import write_entry_manifests
 from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.reports import BagReport, FailedJob, ImportedEntry, ImportReport, MakeReport
@@ -51,6 +51,11 @@ class Finishing:
     stopping: Stopping
     #: What makes derived files besides the hooks of the configuration.
     built_in: Sequence[registry.BuiltIn] = registry.BUILT_IN
+
+    @property
+    def hands(self) -> Hands:
+        """Those who work on files: this machine, or a cluster."""
+        return Hands(self.settings, self.root, self.catalogue, self.threads, self.observer, self.clock)
 
     async def follow(
         self, ids: Sequence[int], view: ViewRecipe | None = None
@@ -148,13 +153,9 @@ class Finishing:
             await self.catalogue.write(
                 functools.partial(job_store.retry_jobs, empiar_ids=ids, makers=makers, now=int(self.clock()))
             )
-        workers = Workers()
-        built_in = self.built_in
-        chosen = registry.configured(self.settings, workers, recipes=recipes, built_in=built_in)
-        try:
+        async with self.hands.makers() as workers:
+            chosen = registry.configured(self.settings, workers, recipes=recipes, built_in=self.built_in)
             report = await self._run(chosen, ids, only=makers)
-        finally:
-            await workers.aclose()
         await self._write_manifests(ids)
         return report
 

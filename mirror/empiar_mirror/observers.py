@@ -39,6 +39,8 @@ _WARNING: Final = (
     events.NotifyFailed,
     events.SubscriptionHeld,
     events.Paused,
+    events.WorkLost,
+    events.WorkerRefused,
 )
 
 #: How often the bars ask the catalogue for the whole, in seconds.

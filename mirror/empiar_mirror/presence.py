@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from empiar_mirror.arrive import archive_path
-from empiar_mirror.proof import Finding
+from empiar_mirror.checking import Finding
 from empiar_mirror.scrub_budget import concerns_one_file
 from empiar_schema.faults import StorageFault
 

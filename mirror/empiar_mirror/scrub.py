@@ -11,15 +11,18 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrive import archive_path, put_aside
+from empiar_mirror.checking import Finding, Reading, open_copy
+from empiar_mirror.cluster.reading import ReadingWorkers
 from empiar_mirror.presence import many_in_a_row, require_disk
-from empiar_mirror.proof import Finding, Reading, add_problems, open_copy
+from empiar_mirror.proof import add_problems
 from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
+from empiar_mirror.scrub_ahead import Ahead
 from empiar_mirror.scrub_budget import (
     SUSPICIOUS_RUN,
     ByteRate,
@@ -32,6 +35,7 @@ from empiar_mirror.scrub_budget import (
 from empiar_mirror.threads import in_thread
 from empiar_schema import scrub_store
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.cluster_settings import ClusterSettings
 from empiar_schema.copies import HereFile, is_gone
 from empiar_schema.events import FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
 from empiar_schema.hours import hours_open
@@ -54,6 +58,15 @@ class _Ended(Exception):
         self.why = why
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterReading:
+    """A cluster that reads for the scrubber."""
+
+    settings: ClusterSettings
+    #: Its readers, from the beginning to the end of one run.
+    workers: Callable[[], AbstractAsyncContextManager[ReadingWorkers]]
+
+
 @dataclass(slots=True)
 class _Open:
     """A file that is being read: closed hours interrupt it, and the next run goes on in it."""
@@ -72,6 +85,8 @@ class _Run:
     began: int
     #: By the timer: when sound files were last recorded.
     recorded_at: float
+    #: By the timer: when the last reading ended.
+    read_to: float
     checked: int = 0
     bytes_read: int = 0
     restored: int = 0
@@ -102,6 +117,7 @@ class Scrubber:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        cluster: ClusterReading | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._archive = archive
@@ -113,6 +129,9 @@ class Scrubber:
         self._clock = clock
         self._timer = timer
         self._sleep = sleep
+        self._cluster = cluster
+        #: Files that no worker of the cluster could read within the hours.
+        self._broken_off: set[int] = set()
         self._rate = ByteRate(settings.bytes_per_s)
         self._piece = piece_bytes(settings.bytes_per_s)
         self._rested_at = float("-inf")
@@ -138,12 +157,20 @@ class Scrubber:
             StorageFault: the disk refused, or seems to be away; nothing was marked for that.
         """
         total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
-        run = _Run(until, total, int(self._clock()), recorded_at=self._timer())
+        run = _Run(until, total, int(self._clock()), recorded_at=self._timer(), read_to=self._timer())
         ended = ScrubEnd.NOTHING_DUE
         try:
-            async with aclosing(self._files(run, ids)) as files:
-                async for file in files:
-                    await self._scrub(run, file)
+            async with AsyncExitStack() as stack:
+                files = await stack.enter_async_context(aclosing(self._files(run, ids)))
+                if self._cluster is None:
+                    async for file in files:
+                        await self._scrub(run, file)
+                else:
+                    workers = await stack.enter_async_context(self._cluster.workers())
+                    ahead = self._ahead(run, workers, self._cluster.settings)
+                    findings = await stack.enter_async_context(aclosing(ahead.findings(files)))
+                    async for file, there in findings:
+                        await self._scrub(run, file, there)
         except _Ended as end:
             ended = end.why
         finally:
@@ -207,10 +234,31 @@ class Scrubber:
 
     # --- reading --------------------------------------------------------------------------------------
 
-    async def _scrub(self, run: _Run, file: HereFile) -> None:
-        finding = await self._read(run, file)
-        if finding.wrong is not None and finding.errno is None:
-            finding = await self._read(run, file)  # memory and cables err, too
+    def _ahead(self, run: _Run, workers: ReadingWorkers, settings: ClusterSettings) -> Ahead:
+        async def pace(count: int) -> None:
+            await self._rest(run)
+            now = self._timer()
+            self._rested_at = now + self._rate.spend(count, began=now, now=now)
+
+        return Ahead(
+            workers,
+            settings.places,
+            settings.parcel_bytes,
+            self._settings.bytes_per_s,
+            pace,
+            functools.partial(self._require_time, run),
+            self._broken_off,
+        )
+
+    async def _scrub(self, run: _Run, file: HereFile, there: Finding | None = None) -> None:
+        """The file is read, and dealt with; `there` is what a worker of the cluster has found, whose word alone damages nothing."""
+        if there is not None and there.wrong is None:
+            finding = there
+            self._count(run, file, there.bytes_read, run.read_to)
+        else:
+            finding = await self._read(run, file)
+            if there is None and finding.wrong is not None and finding.errno is None:
+                finding = await self._read(run, file)  # memory and cables err, too
         run.checked += 1
         if finding.wrong is None:
             await self._settle(run)
@@ -264,12 +312,18 @@ class Scrubber:
                 os.close(opened.fd)
 
     def _account(self, run: _Run, file: HereFile, count: int, began: float) -> None:
-        run.bytes_read += count
+        now = self._count(run, file, count, began)
+        self._rested_at = now + self._rate.spend(count, began=began, now=now)
+
+    def _count(self, run: _Run, file: HereFile, count: int, began: float) -> float:
+        """So many bytes of the file were read since `began`; returns the time."""
         now = self._timer()
+        run.bytes_read += count
+        run.read_to = now
         self._read_bytes += count
         self._read_s += now - began
-        self._rested_at = now + self._rate.spend(count, began=began, now=now)
         self._observer(ScrubStepTaken(file.file_id, "read"))
+        return now
 
     async def _rest(self, run: _Run) -> None:
         """The rate allows the next piece, and it is still wanted; rests in naps, because somebody may stop it meanwhile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Generic, ParamSpec, TypeVar
 
@@ -18,6 +18,16 @@ async def in_thread(threads: Executor, function: Callable[P, R], *args: P.args, 
     """What `function` returns, run in one of `threads`. Cancelling does not stop a call that has begun."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(threads, functools.partial(function, *args, **kwargs))
+
+
+async def to_the_end(work: Coroutine[object, object, R]) -> R:
+    """What `work` returns; it is finished even when this is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Together(Generic[A, R]):

@@ -211,6 +211,27 @@ class JobStepTaken(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkLost(Event):
+    """A piece of work was lost with the machine that had it; what that machine still says of it does not count."""
+
+    name = "work.lost"
+    lease_id: int
+    work: str
+    subject: str
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRefused(Event):
+    """A worker of the cluster is given nothing: it is not fit for this mirror."""
+
+    name = "worker.refused"
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GlobusTaskSubmitted(Event):
     """The Globus service has taken a task on."""
 

@@ -5,6 +5,7 @@
     EmpiarMirrorError
     ├── ConfigFault            exit 2   the user's words or the configuration
     ├── AccountFault           exit 2   the Globus account may not, or cannot, do what is asked: a person must act
+    ├── ClusterFault           exit 2   the workers of a cluster cannot be had: a person must act
     ├── UnreachableFault       exit 3   the archive as a whole cannot be reached
     ├── StorageFault           exit 4   the disk refused (full, read-only, I/O error)
     ├── CatalogueFault         exit 4   the catalogue refused (locked, newer version, damaged)
@@ -64,6 +65,12 @@ class ConfigFault(EmpiarMirrorError):
 
 class AccountFault(EmpiarMirrorError):
     """The Globus account cannot do what is asked: not logged in, a consent or a permission that lacks, a collection that is gone."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ClusterFault(EmpiarMirrorError):
+    """The scheduler of the cluster cannot be reached, or has gone: nothing is wrong with the work itself."""
 
     exit_code = ExitCode.USAGE
 

@@ -482,6 +482,21 @@ _HISTORY = (
         ON x.empiar_id = u.empiar_id AND x.until = u.until""",
 )
 
+_LEASE = (
+    # Work that was handed to other machines. Rows in force have no end; lost ones stay for a while.
+    """
+    CREATE TABLE lease (
+        lease_id INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: folders are named after it
+        token TEXT NOT NULL,
+        work TEXT NOT NULL, job_id INTEGER, subject TEXT NOT NULL, worker TEXT NOT NULL,
+        granted_at INTEGER NOT NULL,
+        ended_at INTEGER, lost_because TEXT
+    ) STRICT
+    """,
+    "CREATE INDEX lease_by_job ON lease (job_id) WHERE job_id IS NOT NULL",
+    "CREATE INDEX lease_by_end ON lease (ended_at) WHERE ended_at IS NOT NULL",
+)
+
 #: Name and statements of every step, in order.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m001_tables", _ENTRY + _LISTING + _RECORDS + _COPY),
@@ -490,6 +505,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m004_subscriptions", _SUBSCRIPTIONS),
     ("m005_scrub", _SCRUB),
     ("m009_history", _HISTORY),
+    ("m010_lease", _LEASE),
 )
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from empiar_schema.cluster_settings import ClusterSettings
 from empiar_schema.daemon_settings import DaemonSettings
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
@@ -282,6 +283,7 @@ class Settings(Table):
     scrub: ScrubSettings = ScrubSettings()
     making: MakingSettings = MakingSettings()
     daemon: DaemonSettings = DaemonSettings()
+    cluster: ClusterSettings = ClusterSettings()
     hook: dict[FolderName, HookSettings] = Field(default={})
     """External programs that run on arrived files, by name; see docs/hooks.md."""
     view: dict[FolderName, ViewSettings] = Field(default={})

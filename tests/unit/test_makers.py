@@ -22,7 +22,7 @@ from empiar_mirror.makers.registry import BuiltIn, configured
 from empiar_mirror.makers.runner import in_order
 from empiar_mirror.makers.templates import Unfilled, fill, on_disk, values_of
 from empiar_mirror.makers.worker import Function
-from empiar_mirror.makers.workers import Workers
+from empiar_mirror.makers.workers import Processes, Workers
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
 from empiar_schema.layout_views import ViewRecipe
@@ -143,11 +143,11 @@ def test_makers_follow_their_sources_and_names_are_taken_once() -> None:
             }
         }
     )
-    makers = configured(settings, Workers(), built_in=[])
+    makers = configured(settings, Processes(), built_in=[])
     assert [one.name for one in in_order(makers)] == ["c", "b", "a"]
     clash = Settings.model_validate({"hook": {"shout": hook}})
     with pytest.raises(ConfigFault, match="shout is the name of a built-in maker"):
-        in_order(configured(clash, Workers(), built_in=[maker()]))
+        in_order(configured(clash, Processes(), built_in=[maker()]))
 
 
 # --- pairing ------------------------------------------------------------------------------------------------

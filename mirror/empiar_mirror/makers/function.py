@@ -43,6 +43,11 @@ class FunctionMaker:
     #: The quick look of `concerns`; None: it can have tasks in any entry.
     concerned: Concerned | None = None
 
+    @property
+    def places(self) -> int | None:
+        """As many as those who call its function have."""
+        return self.workers.places
+
     async def version(self) -> str | None:
         """The version that was given."""
         return self.program
@@ -65,9 +70,9 @@ class FunctionMaker:
         Raises:
             JobFault: it raised, took too long, or its process died.
         """
-        del empiar_id, job_id
+        del empiar_id
         work = Work(folder, task.inputs, task.stem, {**self.parameters, **task.parameters})
-        outputs = await self.workers.call(self.function, work, timeout_s=self.timeout_s)
+        outputs = await self.workers.call(self.function, work, job_id=job_id, timeout_s=self.timeout_s)
         if not outputs and not self.may_make_nothing:
             raise JobFault("it made nothing", permanent=True)
         return Ran(outputs)

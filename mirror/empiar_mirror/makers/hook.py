@@ -57,6 +57,11 @@ class HookMaker:
         return self.hook.threads
 
     @property
+    def places(self) -> int | None:
+        """As the configured workers allow: programs run on this machine."""
+        return None
+
+    @property
     def retries(self) -> int:
         """As configured."""
         return self.hook.retries

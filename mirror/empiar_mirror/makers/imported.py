@@ -35,6 +35,7 @@ class ImportedLabels:
     name: str = IMPORTED_LABELS
     source: str = "deposited"
     threads: int = 1
+    places: int | None = None
     retries: int = 0
     retry_wait_s: float = 0.0
     largest_output: int = 2**40

@@ -26,6 +26,10 @@ class Maker(Protocol):
         """How many of the configured workers one job of it takes."""
 
     @property
+    def places(self) -> int | None:
+        """How many of its jobs are done at once; None: as many as the configured workers allow."""
+
+    @property
     def retries(self) -> int:
         """How often a failed job is tried again before it is parked."""
 

@@ -7,11 +7,10 @@ import functools
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from empiar_mirror.makers import folder as folders
 from empiar_mirror.makers import placing
@@ -22,14 +21,12 @@ from empiar_mirror.makers.maker import EntryFiles, JobFault, Ran, Task
 from empiar_mirror.makers.planner import Planner
 from empiar_mirror.reports import FailedJob, MakeReport
 from empiar_mirror.space import Space
-from empiar_mirror.threads import in_thread
+from empiar_mirror.threads import in_thread, to_the_end
 from empiar_schema import events, job_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.faults import ConfigFault, StorageFault
 from empiar_schema.jobs import Job, JobState, Outcome
-
-T = TypeVar("T")
 
 
 def in_order(makers: Sequence[Maker]) -> tuple[Maker, ...]:
@@ -117,6 +114,7 @@ class Runner:
 
         Raises:
             ConfigFault: there is no such maker.
+            ClusterFault: a cluster was to do the work, and cannot be had; what was made stands, and no attempt is counted.
             StorageFault: the disk is full or refuses; what was made stands.
         """
         makers = self._chosen(only)
@@ -172,7 +170,7 @@ class Runner:
     # --- doing ----------------------------------------------------------------------------------------
 
     async def _do_all(self, batch: _Batch) -> None:
-        side_by_side = max(1, self._workers // max(1, batch.maker.threads))
+        side_by_side = self._side_by_side(batch.maker)
         lanes = [asyncio.create_task(self._lane(batch)) for _ in range(min(side_by_side, len(batch.tasks)))]
         try:
             done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
@@ -183,13 +181,16 @@ class Runner:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
             for job in (*batch.claimed, *batch.idle):
-                await self._ends.give_back(job)
+                await to_the_end(self._ends.give_back(job))
+
+    def _side_by_side(self, maker: Maker) -> int:
+        return maker.places or max(1, self._workers // max(1, maker.threads))
 
     async def _lane(self, batch: _Batch) -> None:
         while not self._stopping:
             async with batch.claiming:
                 if not batch.claimed:
-                    await _to_the_end(self._claim(batch))
+                    await to_the_end(self._claim(batch))
                 if not batch.claimed:
                     return
                 job = batch.claimed.popleft()
@@ -207,7 +208,7 @@ class Runner:
                     empiar_id=batch.empiar_id,
                     maker=batch.maker.name,
                     now=int(self._clock()),
-                    limit=2 * self._workers,
+                    limit=2 * max(self._workers, self._side_by_side(batch.maker)),
                 ),
                 durable=False,  # a claim that a power cut undoes was never made
             )
@@ -230,7 +231,7 @@ class Runner:
             )
             self._ends.step(job, "checked")
             outcome = Outcome(started, self._clock(), ran.command, batch.version, ran.log_path)
-            await _to_the_end(self._ends.keep(job, task, folder, checked, outcome))
+            await to_the_end(self._ends.keep(job, task, folder, checked, outcome))
             settled = True
         except JobFault as fault:
             failed = fault
@@ -244,14 +245,15 @@ class Runner:
                 self._ends.step(job, "tidied")
                 if failed is not None and not self._stopping:
                     settled = True
-                    await _to_the_end(
+                    await to_the_end(
                         self._ends.fail(
                             job, task, failed, maker=batch.maker, version=batch.version, started=started
                         )
                     )
             finally:
                 if not settled:
-                    await self._ends.give_back(job)
+                    # To the end, because another lane's failure may cancel this one in the middle of its own.
+                    await to_the_end(self._ends.give_back(job))
 
     async def _ran(self, maker: Maker, task: Task, job: Job, folder: Path) -> Ran:
         work = asyncio.create_task(maker.run(task, empiar_id=job.empiar_id, job_id=job.job_id, folder=folder))
@@ -313,13 +315,3 @@ def _failed(conn: sqlite3.Connection, *, ids: Sequence[int], makers: Sequence[st
             for path, maker, state, error in rows
         ]
     return found
-
-
-async def _to_the_end(work: Coroutine[object, object, T]) -> T:
-    """What `work` returns; it is finished even when this is cancelled meanwhile."""
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -1,4 +1,7 @@
-"""Worker processes for makers' functions: each works on one image at a time, and its end costs no other."""
+"""Who calls makers' functions: worker processes of this machine, each with one image at a time, so that its end costs no other.
+
+Workers of other machines are in `empiar_mirror.cluster.making`.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,72 @@ import contextlib
 import os
 import pickle  # between our own two processes
 import sys
-from typing import Final
+from typing import Final, Protocol
 
 from empiar_mirror.makers.maker import JobFault, Output, Work
 from empiar_mirror.makers.worker import LARGEST, LENGTH, Answer, Function
 
 #: How long a worker may take to go by itself, seconds.
 _PARTING_S: Final = 0.3
-_COMMAND: Final = (sys.executable, "-m", "empiar_mirror.makers.worker")
+#: A process that calls functions, one at a time.
+WORKER_COMMAND: Final = (sys.executable, "-m", "empiar_mirror.makers.worker")
 
 
-class Workers:
+class Workers(Protocol):
+    """Calls makers' functions, somewhere."""
+
+    @property
+    def places(self) -> int | None:
+        """How many calls are worth beginning at once; None: as many as the configuration has workers."""
+        return None
+
+    async def call(
+        self, function: Function, work: Work, *, job_id: int, timeout_s: float
+    ) -> tuple[Output, ...]:
+        """What `function` returns for `work`; what it wrote stands in `work.folder`. Cancelling ends it.
+
+        Raises:
+            JobFault: the function raised, took too long, or whatever called it was lost too often.
+        """
+
+    async def aclose(self) -> None:
+        """Nothing that it started is left."""
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker process: it imports what we can import, in one thread."""
+    # The workers together take all cores, and numerical libraries would take them all again.
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def too_late(timeout_s: float) -> JobFault:
+    """The fault of a call that took too long."""
+    return JobFault(f"it was ended after {timeout_s:g} s, the time that it may take")
+
+
+class Processes(Workers):
     """As many processes as there are calls at once; they are started when needed and kept for the next call."""
 
     def __init__(self) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
 
-    async def call(self, function: Function, work: Work, *, timeout_s: float) -> tuple[Output, ...]:
-        """What `function` returns for `work` in a worker. Cancelling, and taking longer, end that worker.
+    async def call(
+        self, function: Function, work: Work, *, job_id: int, timeout_s: float
+    ) -> tuple[Output, ...]:
+        """What `function` returns for `work` in a process of its own. Cancelling, and taking longer, end that process.
 
         Raises:
             JobFault: the function raised, took too long, or its process died.
         """
+        del job_id
         worker = self._idle.pop() if self._idle else await self._start()
         healthy = False
         try:
             answer = await asyncio.wait_for(_called(worker, pickle.dumps((function, work))), timeout_s)
             healthy = answer is not None
         except TimeoutError:
-            raise JobFault(f"it was ended after {timeout_s:g} s, the time that it may take") from None
+            raise too_late(timeout_s) from None
         finally:
             if healthy:
                 self._idle.append(worker)
@@ -59,14 +99,12 @@ class Workers:
             await _ended(worker)
 
     async def _start(self) -> asyncio.subprocess.Process:
-        # One thread each: the workers together take all cores, and numerical libraries would take them all again.
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return await asyncio.create_subprocess_exec(
-            *_COMMAND,
+            *WORKER_COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=worker_environment(),
             start_new_session=True,
         )
 

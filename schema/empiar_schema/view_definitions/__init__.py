@@ -29,7 +29,7 @@ from empiar_schema.view_definitions.of_history import (
     FILES_HISTORY,
 )
 from empiar_schema.view_definitions.of_listings import CHANGES, CONTRADICTIONS, LISTINGS, UNKNOWN_KEYS
-from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS
+from empiar_schema.view_definitions.of_products import DERIVED, JOBS, LABEL_SETS, LEASES
 
 __all__ = ["AS_OF_VIEWS", "FULL_TEXT", "VIEWS", "Column", "View"]
 
@@ -51,7 +51,7 @@ VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
     TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
     SUBSCRIPTION_MATCHES, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY, FILES_HISTORY,
-    CONTRADICTIONS, LISTINGS, JOBS, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
+    CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
 
 #: Views of one time; they need a condition on their first column, `as_of`.

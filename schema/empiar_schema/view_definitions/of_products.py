@@ -52,6 +52,27 @@ JOBS: Final = View(
     "FROM job j",
 )
 
+LEASES: Final = View(
+    "leases",
+    "One row a piece of work that another machine has in hand, or that was lost with its worker in the last 30 days.",
+    (
+        *same(
+            "l",
+            ("lease_id", "The lease's number, which is never given twice."),
+            ("work", "make, verify or scrub."),
+            ("job_id", "The job, where it is one of `jobs`; null where files are only read."),
+            ("subject", "What it is about: a file, or the first file and how many more."),
+            ("worker", "The worker's address."),
+        ),
+        Column("granted_at", iso("l.granted_at"), "When it was handed out."),
+        Column(
+            "lost_at", iso("l.ended_at"), "When it counted as lost; null while the worker has it in hand."
+        ),
+        Column("reason", "l.lost_because", "Why it counted as lost."),
+    ),
+    "FROM lease l",
+)
+
 DERIVED: Final = View(
     "derived",
     "One row a file that was made here of deposited ones, with its origin.",
