@@ -26,6 +26,7 @@ _DEBUG: Final = (
     events.ListingProgressed,
     events.JobStepTaken,
     events.ScrubStepTaken,
+    events.EvictionStepTaken,
     events.GlobusTaskProgressed,
 )
 _WARNING: Final = (
@@ -38,6 +39,7 @@ _WARNING: Final = (
     events.GlobusOut,
     events.NotifyFailed,
     events.SubscriptionHeld,
+    events.EvictionRefused,
     events.Paused,
 )
 

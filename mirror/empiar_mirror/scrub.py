@@ -221,6 +221,8 @@ class Scrubber:
             if late or len(run.sound) >= _GROUP_FILES or run.sound_bytes >= _GROUP_BYTES:
                 await self._record_sound(run)
             return
+        if not await self._catalogue.read(functools.partial(scrub_store.is_same, file=file)):
+            return  # it was evicted, or replaced, since the page was read
         beside = await self._catalogue.read(functools.partial(scrub_store.more_beside, file_id=file.file_id))
         await in_thread(
             self._threads,

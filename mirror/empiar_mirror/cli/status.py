@@ -74,6 +74,9 @@ def _lines(status: Status, now: float) -> Iterator[str]:
     if status.files_unverified:
         size = format_bytes(sum(entry.unverified_bytes for entry in status.entries))
         yield f"{count(status.files_unverified, 'file')}, {size}, transferred by Globus and not verified: `empiar-mirror verify` does that where their storage is"
+    if status.files_evicted:
+        size = format_bytes(sum(entry.evicted_bytes for entry in status.entries))
+        yield f"{count(status.files_evicted, 'file')}, {size}, evicted to make room: `empiar-mirror recall` has them fetched again"
     if status.bytes_per_s is not None:
         left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
         yield f"{rate(status.bytes_per_s)} over the last minutes{left}"

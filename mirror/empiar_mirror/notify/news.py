@@ -93,6 +93,11 @@ def notice_of(event: Event) -> Notice | None:
         case events.SubscriptionHeld(subscription=name, reason=reason):
             sentence = f"the subscription {name} rests until somebody resumes it: {reason}"
             return Notice(NoticeKind.STUCK, f"subscription {name}", sentence)
+        case events.EntryEvicted(empiar_id=empiar_id, files=files, bytes=size, reason=reason):
+            sentence = f"EMPIAR-{empiar_id}: {_files(files)}, {format_bytes(size)}, evicted by {reason}"
+            return Notice(NoticeKind.DISK, f"evicted {empiar_id}", sentence)
+        case events.EvictionRefused(policy=name, reason=reason):
+            return Notice(NoticeKind.DISK, f"evict {name}", f"[evict.{name}] makes no room: {reason}")
     return None
 
 
