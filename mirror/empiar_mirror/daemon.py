@@ -22,7 +22,7 @@ from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
 from empiar_schema import globus_store, transfer_store
-from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
+from empiar_schema.events import ConfigurationRead, DerivedDamaged, Event, FileArrived, Paused
 from empiar_schema.faults import (
     AccountFault,
     CatalogueFault,
@@ -113,9 +113,12 @@ class Daemon:
         self._wanted.set()
 
     def observe(self, event: Event) -> None:
-        """Hears what arrives. To be among the mirror's observers."""
+        """Hears what arrives, and what has to be made again. To be among the mirror's observers."""
         if isinstance(event, FileArrived):
             self._touched.add(int(event.path.partition("/")[0]))
+            self._arrived.set()
+        elif isinstance(event, DerivedDamaged):
+            self._touched.add(event.empiar_id)
             self._arrived.set()
 
     # --- crawl ----------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ _WARNING: Final = (
     events.AttemptFailed,
     events.FileGivenUp,
     events.FileDamaged,
+    events.DerivedDamaged,
     events.JobFailed,
     events.EntryAbsent,
     events.GlobusOut,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrive import archive_path, put_aside
+from empiar_mirror.derived_scrub import DerivedScrub, Pace
 from empiar_mirror.presence import many_in_a_row, require_disk
 from empiar_mirror.proof import Finding, Reading, add_problems, open_copy
 from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
@@ -34,7 +35,8 @@ from empiar_mirror.threads import in_thread
 from empiar_schema import scrub_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.copies import HereFile, is_gone
-from empiar_schema.events import FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
+from empiar_schema.derived_proof_store import bytes_of_products
+from empiar_schema.events import DerivedDamaged, FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
 from empiar_schema.scrub_store import BEFORE_ALL, END_OF_TIME, Proof
 from empiar_schema.settings import ScrubSettings
 from empiar_schema.states import CopyState
@@ -138,12 +140,14 @@ class Scrubber:
             StorageFault: the disk refused, or seems to be away; nothing was marked for that.
         """
         total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
+        total += await self._catalogue.read(functools.partial(bytes_of_products, empiar_ids=ids))
         run = _Run(until, total, int(self._clock()), recorded_at=self._timer())
         ended = ScrubEnd.NOTHING_DUE
         try:
             async with aclosing(self._files(run, ids)) as files:
                 async for file in files:
                     await self._scrub(run, file)
+            await self._scrub_derived(run, ids)
         except _Ended as end:
             ended = end.why
         finally:
@@ -204,6 +208,27 @@ class Scrubber:
             raise _Ended(ScrubEnd.ASKED)
         if not hours_open(self._clock(), self._settings.hours):
             raise _Ended(ScrubEnd.HOURS)
+
+    async def _scrub_derived(self, run: _Run, ids: Sequence[int] | None) -> None:
+        """The derived files that are due were read, after all deposited ones; layouts show none that does not hold."""
+        scrub = DerivedScrub(
+            self._catalogue,
+            self._archive.parent,
+            self._threads,
+            Pace(functools.partial(self._rest, run), self._timer, functools.partial(self._spend, run)),
+            self._piece,
+            self._clock,
+        )
+        try:
+            await scrub.run(until=self._due(run), ids=ids)
+        finally:
+            run.checked += scrub.checked
+            for product, wrong in scrub.damaged:
+                path = f"{product.empiar_id}/derived/{product.path}"
+                run.damaged.append(FailedFile(path, CopyState.DAMAGED, wrong))
+                self._observer(DerivedDamaged(product.empiar_id, path, wrong))
+            if scrub.damaged:
+                await self._withdraw(sorted({one.product.empiar_id for one in scrub.damaged}))
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -266,12 +291,15 @@ class Scrubber:
                 os.close(opened.fd)
 
     def _account(self, run: _Run, file: HereFile, count: int, began: float) -> None:
+        self._spend(run, count, began)
+        self._observer(ScrubStepTaken(file.file_id, "read"))
+
+    def _spend(self, run: _Run, count: int, began: float) -> None:
         run.bytes_read += count
         now = self._timer()
         self._read_bytes += count
         self._read_s += now - began
         self._rested_at = now + self._rate.spend(count, began=began, now=now)
-        self._observer(ScrubStepTaken(file.file_id, "read"))
 
     async def _rest(self, run: _Run) -> None:
         """The rate allows the next piece, and it is still wanted; rests in naps, because somebody may stop it meanwhile."""

@@ -159,6 +159,16 @@ class ScrubEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedDamaged(Event):
+    """A derived file does not hold any more; it is made again."""
+
+    name = "derived.damaged"
+    empiar_id: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvictionStepTaken(Event):
     """An eviction has recorded its intent (``intended``), brought an entry's layouts into line (``hidden``), removed files (``removed``), or recorded that (``recorded``)."""
 

@@ -444,6 +444,9 @@ _EVICTION = (
     "CREATE INDEX eviction_by_file ON eviction (file_id)",
     # Conditions appear word for word in the queries: SQLite uses a partial index only then.
     "CREATE INDEX eviction_intended ON eviction (empiar_id, file_id) WHERE removed_at IS NULL AND error IS NULL",
+    # When a derived file was last read again; NULL until then. Scrubbing goes along this index, oldest proof first.
+    "ALTER TABLE product ADD COLUMN verified_at INTEGER",
+    "CREATE INDEX product_by_proof ON product (ifnull(verified_at, made_at), product_id)",
     # Sums of derived files, kept up by triggers: the quota asks for them often.
     """
     CREATE TABLE product_progress (

@@ -10,8 +10,8 @@ from empiar_mirror.eviction.automatic import RoomMaker
 from empiar_mirror.eviction.planning import Order
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_mirror.space import DiskUse
-from empiar_schema.eviction_store import recall
 from empiar_schema.events import EntryEvicted, Event, EvictionRefused
+from empiar_schema.eviction_store import recall
 from independent import assert_manifest, assert_mirrored, content
 from mirrors import opened, rows, settings_for
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from empiar_imaging.formats.evidence import MEANING
@@ -53,8 +55,9 @@ def test_a_sound_file_that_the_archive_lists_may_go() -> None:
         ({"verified_at": None}, Kept.DAMAGED),
     ],
 )
-def test_whatever_could_not_come_back_as_it_was_stays(facts: dict[str, object], why: Kept) -> None:
-    assert why_kept(SOUND._replace(**facts), RULES) is why
+def test_whatever_could_not_come_back_as_it_was_stays(facts: Mapping[str, object], why: Kept) -> None:
+    file = Candidate(**{**SOUND._asdict(), **facts})
+    assert why_kept(file, RULES) is why
 
 
 @pytest.mark.parametrize("state", sorted(set(CopyState) - {CopyState.ARRIVED}))

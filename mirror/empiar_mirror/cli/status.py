@@ -26,7 +26,7 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
     Without IDs: every entry that was asked for. Works beside a running sync.
     """
     from empiar_mirror.instance_lock import holder
-    from empiar_mirror.plan_facts import bytes_held, measured_room
+    from empiar_mirror.plan_facts import bytes_derived, bytes_held, measured_room
     from empiar_mirror.reading import reading
     from empiar_mirror.status import ailments, read_status
 
@@ -35,7 +35,8 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
     with reading(settings.root) as connection:
         worker = holder(settings.root)
         status = read_status(connection, list(ids) or None, now=now, worker=worker, globus=settings.globus)
-        room = measured_room(settings.root, settings.disk, bytes_held(connection))
+        held_bytes, derived_bytes = bytes_held(connection), bytes_derived(connection)
+        room = measured_room(settings.root, settings.disk, held_bytes)
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
     ills = ailments(status, now=now, disk_refusal=full, stall_s=settings.globus.stall)
     missing = sorted(set(ids) - {entry.empiar_id for entry in status.entries})
@@ -45,6 +46,9 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         "files_left": status.files_left,
         "bytes_left": status.bytes_left,
         "files_unverified": status.files_unverified,
+        "files_evicted": status.files_evicted,
+        "bytes_held": held_bytes,
+        "bytes_derived": derived_bytes,
         "seconds_left": status.seconds_left,
         "room": asdict(room),
         "unknown": missing,
@@ -56,7 +60,8 @@ def command(invocation: Invocation, ids: tuple[int, ...], healthy: bool) -> Exit
         f"the subscription {one.name} is held since {one.held_at}: {one.reason}; `empiar-mirror subscriptions resume {one.name}` releases it"
         for one in status.held_subscriptions
     )
-    invocation.result(document, [*lines, *unknown, *held, *ills])
+    disk = _disk_lines(settings.disk.quota, held_bytes, derived_bytes) if status.entries else ()
+    invocation.result(document, [*lines, *disk, *unknown, *held, *ills])
     return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
 
 
@@ -90,6 +95,16 @@ def _lines(status: Status, now: float) -> Iterator[str]:
         again = f"; next try {file.next_try}" if file.next_try else ""
         yield f"  {file.empiar_id}/{file.path}  {file.state} after {count(file.attempts, 'attempt')}: {file.error}{again}"
     yield from _making_lines(status)
+
+
+def _disk_lines(quota: int | None, held: int, derived: int) -> Iterator[str]:
+    """What counts against the quota, where there is one or something was made."""
+    from empiar_schema.sizes import format_bytes
+
+    if quota is None and not derived:
+        return
+    of = f" of the quota of {format_bytes(quota)}" if quota is not None else ""
+    yield f"{format_bytes(held)}{of} held, {format_bytes(derived)} of it by derived files"
 
 
 def _globus_lines(status: Status, now: float) -> Iterator[str]:

@@ -90,6 +90,8 @@ def notice_of(event: Event) -> Notice | None:
         case events.FileDamaged(path=path, reason=reason):
             # It may be whole again before the next look.
             return Notice(NoticeKind.DAMAGE, path, f"{path} is damaged: {reason}")
+        case events.DerivedDamaged(path=path, reason=reason):
+            return Notice(NoticeKind.DAMAGE, path, f"{path} is damaged, and made again: {reason}")
         case events.SubscriptionHeld(subscription=name, reason=reason):
             sentence = f"the subscription {name} rests until somebody resumes it: {reason}"
             return Notice(NoticeKind.STUCK, f"subscription {name}", sentence)
