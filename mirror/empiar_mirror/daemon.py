@@ -270,6 +270,9 @@ class Daemon:
                 await self._room.make_room(self._stopped.is_set)
             except StorageFault as fault:
                 self._pause(fault, "the disk is looked at again")
+            except CatalogueFault:
+                if not await self._root_is_away():
+                    raise
 
     def _pause(self, fault: EmpiarMirrorError, until: str) -> None:
         hint = f" ({fault.hint})" if fault.hint else ""

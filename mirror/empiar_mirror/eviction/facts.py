@@ -110,7 +110,7 @@ class Selected:
             yield from self._each(self._conn.execute(_BY_NUMBER, (part,)))
 
     def _each(self, rows: sqlite3.Cursor) -> Iterator[tuple[int, Candidate]]:
-        for row in rows.fetchall():
+        for row in rows:
             facts = _Row(*row)
             entry = self._entries.get(facts.empiar_id)
             if entry is None:
