@@ -21,6 +21,9 @@ from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.cluster.leases import recover_leases
 from empiar_mirror.derived_proof import verify_derived
+from empiar_mirror.eviction.evicting import Evictor, Removed, settle
+from empiar_mirror.eviction.pinned import put_pins_in_force
+from empiar_mirror.eviction.planning import Order
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.folders import Folders
 from empiar_mirror.globus import leftovers
@@ -48,7 +51,13 @@ from empiar_mirror.stopping import Stopping
 from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
 from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
-from empiar_mirror.transfer_facts import failed_files, files_here, files_unverified, stale_entries
+from empiar_mirror.transfer_facts import (
+    failed_files,
+    files_evicted,
+    files_here,
+    files_unverified,
+    stale_entries,
+)
 from empiar_mirror.transferring import Transferring, hosts_within
 from empiar_schema import globus_endings, subscription_store, transfer_store
 from empiar_schema.catalogue import Catalogue
@@ -157,11 +166,14 @@ class Mirror:
             recovery = replace(recovery, jobs_given_back=jobs)
             clean_leftovers(folders.root)
             put_in_force(catalogue, settings, now=int(time.time()))
+            put_pins_in_force(catalogue, settings, now=int(time.time()))
+            mirror = cls(settings, catalogue, folders, observer, recovery, _lock=lock)
+            settle(catalogue, folders.root, time.time, mirror._finishing.show)
         except BaseException:
             catalogue.close()
             lock.release()
             raise
-        return cls(settings, catalogue, folders, observer, recovery, _lock=lock)
+        return mirror
 
     def close(self) -> None:
         """Everything is written and closed, and another process may work on the mirror."""
@@ -450,6 +462,7 @@ class Mirror:
         making, arranged = await self._finishing.follow(ids, view)
         failed = await self.catalogue.read(functools.partial(failed_files, ids=ids, only=only))
         unverified, unverified_bytes = await self.catalogue.read(functools.partial(files_unverified, ids=ids))
+        evicted = await self.catalogue.read(functools.partial(files_evicted, ids=ids))
         return TransferReport(
             arrived=tally.arrived,
             bytes_moved=tally.bytes_moved,
@@ -458,6 +471,7 @@ class Mirror:
             arranged=arranged,
             unverified=unverified,
             unverified_bytes=unverified_bytes,
+            evicted=evicted,
             making=making,
             stopped=self._stopping.stopped,
         )
@@ -554,6 +568,22 @@ class Mirror:
             sorted({int(f.path.partition("/")[0]) for f in report.damaged})
         )
         return report
+
+    # --- room on the disk -----------------------------------------------------------------------------
+
+    async def evict(self, order: Order, *, stopped: Callable[[], bool] | None = None) -> Removed:
+        """See `Evictor.evict`; until the mirror, or `stopped`, is told to stop."""
+        evictor = Evictor(
+            self.catalogue,
+            self.settings,
+            self.folders.root,
+            self._threads,
+            self.observer,
+            self.clock,
+            self._finishing.show,
+        )
+        ended = stopped or (lambda: False)
+        return await evictor.evict(order, stopped=lambda: self._stopping.stopped or ended())
 
     async def scrub(
         self,

@@ -14,7 +14,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,19 @@ def arrange_entry(
     except OSError as error:
         raise storage_fault(error, f"cannot arrange {target}") from error
     return ArrangeReport(len(found.places) - kept, kept, removed, missing, notes)
+
+
+def shown_inodes(root: Path, empiar_id: int, *, view: str) -> Counter[tuple[int, int]]:
+    """How often the layout's own links name each inode; what people put into it does not count."""
+    target = root / "datasets" / view / str(empiar_id)
+    found: Counter[tuple[int, int]] = Counter()
+    for place in _read_mapping(target):
+        try:
+            facts = os.lstat(target / _on_disk(place))
+        except OSError:
+            continue
+        found[facts.st_dev, facts.st_ino] += 1
+    return found
 
 
 def clean_leftovers(root: Path) -> int:

@@ -52,6 +52,7 @@ class _Tally:
     missing: _Sum = field(default_factory=_Sum)
     damaged: _Sum = field(default_factory=_Sum)
     not_wanted: _Sum = field(default_factory=_Sum)
+    evicted: _Sum = field(default_factory=_Sum)
     gone: _Sum = field(default_factory=_Sum)
     gone_damaged: int = 0
     gone_lines: list[bytes] = field(default_factory=list)
@@ -79,7 +80,7 @@ def statement_of(conn: sqlite3.Connection, empiar_id: int, *, with_files: bool =
     fact = listing_of(conn, empiar_id)
     limit = None if with_files else NAMED
     missing, damaged = tally.missing.lacking(limit), tally.damaged.lacking(limit)
-    not_wanted = tally.not_wanted.lacking(0)
+    not_wanted, evicted = tally.not_wanted.lacking(0), tally.evicted.lacking(limit)
     here = Here(
         sum(folder.files for folder in folders),
         sum(folder.bytes for folder in folders),
@@ -87,8 +88,8 @@ def statement_of(conn: sqlite3.Connection, empiar_id: int, *, with_files: bool =
         iso(tally.verified_to),
         digest_of_folders(folders),
     )
-    all_files = here.files + missing.files + damaged.files + not_wanted.files
-    all_bytes = here.bytes + missing.bytes + damaged.bytes + not_wanted.bytes
+    parts = (here, missing, damaged, not_wanted, evicted)
+    all_files, all_bytes = sum(part.files for part in parts), sum(part.bytes for part in parts)
     listing = (
         None if fact is None else Listed(fact.source, iso(fact.completed_at) or "", all_files, all_bytes)
     )
@@ -101,7 +102,15 @@ def statement_of(conn: sqlite3.Connection, empiar_id: int, *, with_files: bool =
     )
     return Statement(
         entry=accession(empiar_id),
-        says=sentence(listing, here, missing=missing, damaged=damaged, not_wanted=not_wanted, gone=gone),
+        says=sentence(
+            listing,
+            here,
+            missing=missing,
+            damaged=damaged,
+            not_wanted=not_wanted,
+            gone=gone,
+            evicted=evicted,
+        ),
         complete=listing is not None and here.files == all_files,
         listing=listing,
         here=here,
@@ -110,6 +119,7 @@ def statement_of(conn: sqlite3.Connection, empiar_id: int, *, with_files: bool =
         not_wanted=not_wanted,
         gone=gone,
         folders=tuple(folders),
+        evicted=evicted,
     )
 
 
@@ -150,5 +160,7 @@ def _count_other(
         tally.not_wanted.add(size)
     elif state is CopyState.DAMAGED:
         tally.damaged.add(size, path, state)
+    elif state is CopyState.EVICTED:
+        tally.evicted.add(size, path, state)
     else:
         tally.missing.add(size, path, state)

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
+from empiar_mirror.eviction.automatic import RoomMaker
 from empiar_mirror.pace import (
     ARRANGE_EVERY_S,
     between_crawls_s,
@@ -30,7 +31,7 @@ from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
 from empiar_schema import globus_store, transfer_store
-from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
+from empiar_schema.events import ConfigurationRead, DerivedDamaged, Event, FileArrived, Paused
 from empiar_schema.faults import (
     AccountFault,
     CatalogueFault,
@@ -76,6 +77,9 @@ class Daemon:
     #: Of the transfer that is running, so that it alone can be ended.
     _transfer: Stopping | None = None
     _guard: RootGuard | None = None
+    #: Nothing is evicted while derived files are made of what is here.
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _room: RoomMaker | None = None
 
     async def run(self) -> None:
         """The service runs until `stop`; what is under way then is kept.
@@ -124,9 +128,12 @@ class Daemon:
         self._wanted.set()
 
     def observe(self, event: Event) -> None:
-        """Hears what arrives. To be among the mirror's observers."""
+        """Hears what arrives, and what has to be made again. To be among the mirror's observers."""
         if isinstance(event, FileArrived):
             self._touched.add(int(event.path.partition("/")[0]))
+            self._arrived.set()
+        elif isinstance(event, DerivedDamaged):
+            self._touched.add(event.empiar_id)
             self._arrived.set()
 
     # --- crawl ----------------------------------------------------------------------------------------
@@ -203,7 +210,11 @@ class Daemon:
                 if should_arrange(left=left, arranged_at=self._arranged_at.get(empiar_id), now=now):
                     self._touched.discard(empiar_id)
                     self._arranged_at[empiar_id] = now
-                    await self._through(functools.partial(self.mirror.finish, [empiar_id]))
+                    await self._through(functools.partial(self._finish, empiar_id))
+
+    async def _finish(self, empiar_id: int) -> None:
+        async with self._making:
+            await self.mirror.finish([empiar_id])
 
     # --- scrub ----------------------------------------------------------------------------------------
 
@@ -279,11 +290,24 @@ class Daemon:
             return
         self._pause(fault, "the file system is below disk.low_watermark and the mirror below its quota")
         while not self._stopped.is_set():
+            await self._make_room()
             await self._sleep(self.look_at_disk_s)
             held = await self._asked(bytes_held)
             space = Space(self.mirror.folders.staging, self.mirror.settings.disk, held_bytes=held)
             if space.below_low_watermark and space.refusal(0) is None:
                 return
+
+    async def _make_room(self) -> None:
+        """What the configuration allows to be evicted by itself is, as far as it must."""
+        self._room = self._room or RoomMaker(self.mirror)
+        async with self._making:
+            try:
+                await self._room.make_room(self._stopped.is_set)
+            except StorageFault as fault:
+                self._pause(fault, "the disk is looked at again")
+            except CatalogueFault:
+                if not await self._root_is_away():
+                    raise
 
     def _pause(self, fault: EmpiarMirrorError, until: str) -> None:
         hint = f" ({fault.hint})" if fault.hint else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from empiar_mirror.doctor_disk import examine_disk_policy
 from empiar_mirror.findings import Finding, Verdict, fail, ok, warn
 from empiar_mirror.makers.watch import landlock_version
 from empiar_mirror.pacing import pause_of, streams_of
@@ -97,7 +98,11 @@ def _examine_machine(settings: Settings, mounts: Path) -> list[Finding]:
     if findings[-1].verdict is not Verdict.FAIL:
         findings += _file_system(settings.root, settings.arrange.link)
         findings.append(_network_mount(settings.root, mounts))
-    findings += _catalogue(settings.root / CATALOGUE_NAME)
+    catalogue = _catalogue(settings.root / CATALOGUE_NAME)
+    findings += catalogue
+    if all(finding.verdict is not Verdict.FAIL for finding in catalogue):
+        with reading(settings.root) as connection:
+            findings += examine_disk_policy(connection, settings)
     findings += _limits(settings)
     findings += _hooks(settings)
     return findings

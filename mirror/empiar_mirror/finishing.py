@@ -21,7 +21,7 @@ from empiar_mirror.makers import registry
 from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.runner import Runner
 from empiar_mirror.manifest import write_entry_manifests
-from empiar_mirror.plan_facts import asked_for
+from empiar_mirror.plan_facts import asked_for, bytes_held
 from empiar_mirror.reports import BagReport, FailedJob, ImportedEntry, ImportReport, MakeReport
 from empiar_mirror.role_renewal import entries_to_renew, renew_roles
 from empiar_mirror.space import Space
@@ -103,6 +103,13 @@ class Finishing:
             for recipe in self._standing(empiar_id):
                 await in_thread(self.threads, self._arrange, empiar_id, recipe, rebuild=False)
 
+    def show(self, empiar_id: int) -> None:
+        """The entry's manifests, and its layouts that stand, say what the catalogue says is here; nothing is made anew. Blocking."""
+        for recipe in self._standing(empiar_id):
+            self._arrange(empiar_id, recipe, rebuild=False)
+        with self.catalogue.reader() as conn:
+            write_entry_manifests(conn, self.root, empiar_id)
+
     def _standing(self, empiar_id: int) -> tuple[ViewRecipe, ...]:
         """Recipes of the entry's layouts on disk; one whose view the configuration no longer knows is left as it is."""
         found: list[ViewRecipe] = []
@@ -162,12 +169,13 @@ class Finishing:
     async def _run(
         self, makers: Sequence[Maker], ids: Sequence[int], *, only: Sequence[str] | None = None
     ) -> MakeReport:
+        held = await self.catalogue.read(bytes_held)
         runner = Runner(
             catalogue=self.catalogue,
             root=self.root,
             makers=makers,
             workers=self.settings.making.workers or os.cpu_count() or 1,
-            space=Space(self.root / "staging", self.settings.disk),
+            space=Space(self.root / "staging", self.settings.disk, held_bytes=held),
             threads=self.threads,
             observer=self.observer,
             clock=self.clock,

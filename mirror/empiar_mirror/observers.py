@@ -26,6 +26,7 @@ _DEBUG: Final = (
     events.ListingProgressed,
     events.JobStepTaken,
     events.ScrubStepTaken,
+    events.EvictionStepTaken,
     events.GlobusTaskProgressed,
 )
 _WARNING: Final = (
@@ -33,11 +34,13 @@ _WARNING: Final = (
     events.AttemptFailed,
     events.FileGivenUp,
     events.FileDamaged,
+    events.DerivedDamaged,
     events.JobFailed,
     events.EntryAbsent,
     events.GlobusOut,
     events.NotifyFailed,
     events.SubscriptionHeld,
+    events.EvictionRefused,
     events.Paused,
     events.WorkLost,
     events.WorkerRefused,

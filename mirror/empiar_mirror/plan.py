@@ -68,6 +68,9 @@ class EntryNeed:
     #: Files that Globus transferred to storage that is not visible here; a sync does not move them again.
     files_unverified: int = 0
     bytes_unverified: int = 0
+    #: Removed to make room; they come again when somebody recalls them.
+    files_evicted: int = 0
+    bytes_evicted: int = 0
 
     @property
     def unrouted(self) -> Need:

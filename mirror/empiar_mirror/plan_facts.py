@@ -22,6 +22,7 @@ RECENT_ATTEMPTS = 5_000
 _HERE = state_list(sorted(HERE))
 _FAILED = state_list(sorted(FAILED))
 _UNVERIFIED = state_list((CopyState.UNVERIFIED,))
+_EVICTED = state_list((CopyState.EVICTED,))
 _UNDER_WAY = ITEM_CODES[ItemState.UNDER_WAY]
 _DELIVERED = ITEM_CODES[ItemState.DELIVERED]
 
@@ -69,21 +70,24 @@ def entry_need(
                coalesce(sum(bytes) FILTER (WHERE to_move AND item = {_UNDER_WAY}), 0),
                count(*) FILTER (WHERE to_move AND item = {_DELIVERED}),
                count(*) FILTER (WHERE unverified),
-               coalesce(sum(bytes) FILTER (WHERE unverified), 0)
+               coalesce(sum(bytes) FILTER (WHERE unverified), 0),
+               count(*) FILTER (WHERE evicted),
+               coalesce(sum(bytes) FILTER (WHERE evicted), 0)
         FROM (
             SELECT f.bytes, g.state AS item,
                    CASE g.state WHEN {_DELIVERED} THEN ifnull(f.bytes, 0) ELSE coalesce(c.bytes_here, 0) END AS partial,
                    coalesce(c.state IN ({_HERE}), 0) AS here,
                    coalesce(c.state IN ({_FAILED}), 0) AS failed,
                    coalesce(c.state = {_UNVERIFIED}, 0) AS unverified,
-                   f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}, {_UNVERIFIED}), 1) AS to_move
+                   coalesce(c.state = {_EVICTED}, 0) AS evicted,
+                   f.gone_at IS NULL AND coalesce(c.state NOT IN ({_HERE}, {_FAILED}, {_UNVERIFIED}, {_EVICTED}), 1) AS to_move
             FROM files f LEFT JOIN copy c ON c.file_id = f.file_id
             LEFT JOIN globus_item g ON g.file_id = f.file_id
             WHERE f.empiar_id = :entry AND (:only IS NULL OR f.file_id IN (SELECT value FROM json_each(:only)))
         )"""  # noqa: S608 - the states are our own numbers
     named = None if only is None else json.dumps(sorted(only))
     row = connection.execute(sql, {"entry": empiar_id, "only": named}).fetchone()
-    with_globus, bytes_with_globus, delivered, unverified, bytes_unverified = row[7:]
+    with_globus, bytes_with_globus, delivered, unverified, bytes_unverified, evicted, bytes_evicted = row[7:]
     return replace(
         EntryNeed(empiar_id, *row[:7]),
         families=tuple(probed_families(connection, empiar_id)),
@@ -92,6 +96,8 @@ def entry_need(
         files_delivered=delivered,
         files_unverified=unverified,
         bytes_unverified=bytes_unverified,
+        files_evicted=evicted,
+        bytes_evicted=bytes_evicted,
     )
 
 
@@ -141,6 +147,12 @@ def measured_room(root: Path, disk: DiskSettings, held: int) -> Room:
 
 
 def bytes_held(connection: sqlite3.Connection) -> int:
-    """Bytes of all copies here, from the entries' sums."""
+    """Bytes of all copies here and of all derived files, from the entries' sums: what counts against `disk.quota`."""
     row = connection.execute("SELECT coalesce(sum(here_bytes), 0) FROM entry_progress").fetchone()
+    return int(row[0]) + bytes_derived(connection)
+
+
+def bytes_derived(connection: sqlite3.Connection) -> int:
+    """Bytes of all derived files, from the entries' sums."""
+    row = connection.execute("SELECT coalesce(sum(derived_bytes), 0) FROM disk_use").fetchone()
     return int(row[0])

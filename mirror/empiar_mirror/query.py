@@ -104,29 +104,52 @@ def ask(
         ConfigFault: the statement is not allowed, not SQL, asks for no time where it must, or took longer than its limit.
         CatalogueFault: the catalogue is missing or refuses.
     """
-    limits = limits or Limits()
-    clock = _Clock(limits.seconds, now)
     with reading(root) as connection:
         if as_of is not None:
             look_at(connection, as_of)
-        _fence(connection, clock)
-        try:
-            values = _checked_parameters(sql, parameters or {})
-            if "_as_of" in sql.lower():
-                _require_time(connection, sql, values)
-            cursor = connection.execute(sql, values)
-            if cursor.description is None:
-                raise ConfigFault("the SQL returns nothing: write one SELECT")
-            columns = _distinct([column[0] for column in cursor.description])
-            yield Rows(cursor, columns, limits.rows)
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            if "interrupted" in str(error) and not clock.rang:
-                # Ctrl-C arrived inside SQLite, which knows it only as an interruption.
-                raise KeyboardInterrupt from error
-            fault = fault_of(error, root / CATALOGUE_NAME)
-            if fault is not error:
-                raise fault from error
-            raise _explained(str(error), connection, clock.rang, limits) from error
+        with ask_on(connection, root, sql, parameters=parameters, limits=limits, now=now) as rows:
+            yield rows
+
+
+@contextmanager
+def ask_on(
+    connection: sqlite3.Connection,
+    root: Path,
+    sql: str,
+    *,
+    parameters: Mapping[str, Value] | None = None,
+    limits: Limits | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[Rows]:
+    """As `ask`, on a reading connection that is open already: in its transaction, if it has begun one. The fence is taken down at the end.
+
+    Raises: as `ask`.
+    """
+    limits = limits or Limits()
+    clock = _Clock(limits.seconds, now)
+    _fence(connection, clock)
+    try:
+        values = _checked_parameters(sql, parameters or {})
+        if "_as_of" in sql.lower():
+            _require_time(connection, sql, values)
+        cursor = connection.execute(sql, values)
+        if cursor.description is None:
+            raise ConfigFault("the SQL returns nothing: write one SELECT")
+        columns = _distinct([column[0] for column in cursor.description])
+        yield Rows(cursor, columns, limits.rows)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if "interrupted" in str(error) and not clock.rang:
+            # Ctrl-C arrived inside SQLite, which knows it only as an interruption.
+            raise KeyboardInterrupt from error
+        fault = fault_of(error, root / CATALOGUE_NAME)
+        if fault is not error:
+            raise fault from error
+        raise _explained(str(error), connection, clock.rang, limits) from error
+    finally:
+        connection.set_authorizer(None)
+        connection.set_progress_handler(None, 0)
+        connection.row_factory = sqlite3.Row
+        connection.text_factory = str
 
 
 def parse_parameter(text: str) -> tuple[str, Value]:

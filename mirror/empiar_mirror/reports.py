@@ -98,6 +98,8 @@ class TransferReport:
     #: Files and bytes that Globus transferred to storage that is not visible here, now or earlier, and that are not verified.
     unverified: int = 0
     unverified_bytes: int = 0
+    #: Files that were evicted and that nobody has recalled.
+    evicted: int = 0
     #: What was made of the files that are here; nothing where no maker is configured.
     making: MakeReport = field(default_factory=MakeReport)
     #: Stopped by a signal; what was begun is kept.

@@ -19,6 +19,7 @@ from typing import Final
 from empiar_mirror.arrive import archive_path, put_aside
 from empiar_mirror.checking import Finding, Reading, open_copy
 from empiar_mirror.cluster.reading import ReadingWorkers
+from empiar_mirror.derived_scrub import DerivedScrub, Pace
 from empiar_mirror.presence import many_in_a_row, require_disk
 from empiar_mirror.proof import add_problems
 from empiar_mirror.reports import FailedFile, ScrubEnd, ScrubReport
@@ -37,7 +38,8 @@ from empiar_schema import scrub_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.cluster_settings import ClusterSettings
 from empiar_schema.copies import HereFile, is_gone
-from empiar_schema.events import FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
+from empiar_schema.derived_proof_store import bytes_of_products
+from empiar_schema.events import DerivedDamaged, FileDamaged, Observer, ScrubEnded, ScrubStepTaken, nobody
 from empiar_schema.hours import hours_open
 from empiar_schema.scrub_store import BEFORE_ALL, END_OF_TIME, Proof
 from empiar_schema.settings import ScrubSettings
@@ -157,6 +159,7 @@ class Scrubber:
             StorageFault: the disk refused, or seems to be away; nothing was marked for that.
         """
         total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
+        total += await self._catalogue.read(functools.partial(bytes_of_products, empiar_ids=ids))
         run = _Run(until, total, int(self._clock()), recorded_at=self._timer(), read_to=self._timer())
         ended = ScrubEnd.NOTHING_DUE
         try:
@@ -171,6 +174,7 @@ class Scrubber:
                     findings = await stack.enter_async_context(aclosing(ahead.findings(files)))
                     async for file, there in findings:
                         await self._scrub(run, file, there)
+            await self._scrub_derived(run, ids)
         except _Ended as end:
             ended = end.why
         finally:
@@ -232,6 +236,27 @@ class Scrubber:
         if not hours_open(self._clock(), self._settings.hours):
             raise _Ended(ScrubEnd.HOURS)
 
+    async def _scrub_derived(self, run: _Run, ids: Sequence[int] | None) -> None:
+        """The derived files that are due were read, after all deposited ones; layouts show none that does not hold."""
+        scrub = DerivedScrub(
+            self._catalogue,
+            self._archive.parent,
+            self._threads,
+            Pace(functools.partial(self._rest, run), self._timer, functools.partial(self._spend, run)),
+            self._piece,
+            self._clock,
+        )
+        try:
+            await scrub.run(until=self._due(run), ids=ids)
+        finally:
+            run.checked += scrub.checked
+            for product, wrong in scrub.damaged:
+                path = f"{product.empiar_id}/derived/{product.path}"
+                run.damaged.append(FailedFile(path, CopyState.DAMAGED, wrong))
+                self._observer(DerivedDamaged(product.empiar_id, path, wrong))
+            if scrub.damaged:
+                await self._withdraw(sorted({one.product.empiar_id for one in scrub.damaged}))
+
     # --- reading --------------------------------------------------------------------------------------
 
     def _ahead(self, run: _Run, workers: ReadingWorkers, settings: ClusterSettings) -> Ahead:
@@ -254,7 +279,8 @@ class Scrubber:
         """The file is read, and dealt with; `there` is what a worker of the cluster has found, whose word alone damages nothing."""
         if there is not None and there.wrong is None:
             finding = there
-            self._count(run, file, there.bytes_read, run.read_to)
+            self._count(run, there.bytes_read, run.read_to)
+            self._observer(ScrubStepTaken(file.file_id, "read"))
         else:
             finding = await self._read(run, file)
             if there is None and finding.wrong is not None and finding.errno is None:
@@ -269,6 +295,8 @@ class Scrubber:
             if late or len(run.sound) >= _GROUP_FILES or run.sound_bytes >= _GROUP_BYTES:
                 await self._record_sound(run)
             return
+        if not await self._catalogue.read(functools.partial(scrub_store.is_same, file=file)):
+            return  # it was evicted, or replaced, since the page was read
         beside = await self._catalogue.read(functools.partial(scrub_store.more_beside, file_id=file.file_id))
         await in_thread(
             self._threads,
@@ -312,17 +340,21 @@ class Scrubber:
                 os.close(opened.fd)
 
     def _account(self, run: _Run, file: HereFile, count: int, began: float) -> None:
-        now = self._count(run, file, count, began)
+        self._spend(run, count, began)
+        self._observer(ScrubStepTaken(file.file_id, "read"))
+
+    def _spend(self, run: _Run, count: int, began: float) -> None:
+        """So many bytes were read here since `began`: they count, and the rate is kept."""
+        now = self._count(run, count, began)
         self._rested_at = now + self._rate.spend(count, began=began, now=now)
 
-    def _count(self, run: _Run, file: HereFile, count: int, began: float) -> float:
-        """So many bytes of the file were read since `began`; returns the time."""
+    def _count(self, run: _Run, count: int, began: float) -> float:
+        """So many bytes were read since `began`, here or elsewhere; returns the time."""
         now = self._timer()
         run.bytes_read += count
         run.read_to = now
         self._read_bytes += count
         self._read_s += now - began
-        self._observer(ScrubStepTaken(file.file_id, "read"))
         return now
 
     async def _rest(self, run: _Run) -> None:

@@ -105,6 +105,8 @@ class Statement:
     not_wanted: Lacking
     gone: Gone
     folders: tuple[Folder, ...]
+    #: Were here, and were removed to make room.
+    evicted: Lacking = Lacking()
 
 
 def line_of(name: str, size: int, sha256: str) -> bytes:
@@ -160,6 +162,7 @@ def sentence(
     damaged: Lacking,
     not_wanted: Lacking,
     gone: Gone,
+    evicted: Lacking = Lacking(),
 ) -> str:
     """The statement for people."""
     if listing is None:
@@ -167,7 +170,12 @@ def sentence(
     first = f"Listing by {listing.source} of {listing.completed_at}: {_files(listing.files)}, {listing.bytes:,} bytes"
     parts = [
         f"{_files(lacking.files)} {what}"
-        for lacking, what in ((missing, "missing"), (damaged, "damaged"), (not_wanted, "never asked for"))
+        for lacking, what in (
+            (missing, "missing"),
+            (damaged, "damaged"),
+            (evicted, "evicted to make room"),
+            (not_wanted, "never asked for"),
+        )
         if lacking.files
     ]
     if not here.files:

@@ -42,6 +42,9 @@ class EntryStatus:
     #: Transferred by Globus to storage that is not visible here, and not verified.
     unverified_files: int = 0
     unverified_bytes: int = 0
+    #: Removed to make room.
+    evicted_files: int = 0
+    evicted_bytes: int = 0
     #: Files that the archive lists no longer; ours stay.
     withdrawn_files: int = 0
     #: ``withdrawn`` or ``obsolete`` where the archive calls the entry so; None where it is as it should be.
@@ -103,19 +106,31 @@ class Status:
     @property
     def files_left(self) -> int:
         """Files still to come by themselves."""
-        return sum(e.wanted_files - e.here_files - e.failed_files - e.unverified_files for e in self.entries)
+        return sum(
+            e.wanted_files - e.here_files - e.failed_files - e.unverified_files - e.evicted_files
+            for e in self.entries
+        )
 
     @property
     def bytes_left(self) -> int:
         """Bytes still to come by themselves."""
         return sum(
-            max(0, e.wanted_bytes - e.here_bytes - e.failed_bytes - e.unverified_bytes) for e in self.entries
+            max(
+                0,
+                e.wanted_bytes - e.here_bytes - e.failed_bytes - e.unverified_bytes - e.evicted_bytes,
+            )
+            for e in self.entries
         )
 
     @property
     def files_unverified(self) -> int:
         """Files that Globus brought to storage that is not visible here."""
         return sum(e.unverified_files for e in self.entries)
+
+    @property
+    def files_evicted(self) -> int:
+        """Files that were removed to make room."""
+        return sum(e.evicted_files for e in self.entries)
 
     @property
     def moved_at(self) -> int | None:
@@ -146,7 +161,7 @@ def read_status(
     makers = makers_of(connection, ids)
     latest = recent_attempts(connection)
     # Every file of a complete entry is here, so only the others can hold something stuck.
-    open_ids = [e.empiar_id for e in entries if e.here_files < e.wanted_files]
+    open_ids = [e.empiar_id for e in entries if e.here_files + e.evicted_files < e.wanted_files]
     shares = shares_of(connection, ids)
     return Status(
         entries=entries,
@@ -291,7 +306,7 @@ def _moved_lately(connection: sqlite3.Connection, now: float) -> list[Moved]:
 
 
 def _entries(connection: sqlite3.Connection, ids: Sequence[int] | None) -> tuple[EntryStatus, ...]:
-    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes, p.unverified_files, p.unverified_bytes"
+    columns = "p.empiar_id, e.title, p.state, p.wanted_files, p.wanted_bytes, p.here_files, p.here_bytes, p.failed_files, p.failed_bytes, p.unverified_files, p.unverified_bytes, p.evicted_files, p.evicted_bytes"
     columns += (
         f", ifnull((SELECT files FROM copy_progress c WHERE c.empiar_id = p.empiar_id AND c.state = {_WITHDRAWN}), 0),"  # noqa: S608
         " CASE WHEN e.withdrawn_at IS NOT NULL THEN 'withdrawn' WHEN e.status = 'OBS' THEN 'obsolete' END"

@@ -9,8 +9,8 @@ from empiar_mirror.reports import FailedFile
 from empiar_schema import crawl_store
 from empiar_schema.states import CopyState
 
-#: States that are no failure: what is here, and what Globus brought to storage that is not visible here.
-_NO_FAILURE = "'arrived', 'withdrawn', 'unverified'"
+#: States that are no failure: what is here, what Globus brought to storage that is not visible here, what was removed to make room.
+_NO_FAILURE = "'arrived', 'withdrawn', 'unverified', 'evicted'"
 
 
 def stale_entries(conn: sqlite3.Connection, *, ids: Sequence[int], now: int, interval_s: float) -> list[int]:
@@ -46,6 +46,13 @@ def failed_files(
             if only is None or file_id in only
         ]
     return failed
+
+
+def files_evicted(conn: sqlite3.Connection, *, ids: Sequence[int]) -> int:
+    """How many files of these entries were evicted and not recalled."""
+    query = "SELECT evicted_files FROM entry_progress WHERE empiar_id = ?"
+    found = [row for i in dict.fromkeys(ids) if (row := conn.execute(query, (i,)).fetchone()) is not None]
+    return sum(row[0] for row in found)
 
 
 def files_unverified(conn: sqlite3.Connection, *, ids: Sequence[int]) -> tuple[int, int]:

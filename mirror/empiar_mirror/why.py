@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_mirror.eviction.reasons import came_back, why_evicted
 from empiar_mirror.globus import reasons as by_globus
 from empiar_mirror.job_status import makers_of, why_derived, why_made
 from empiar_mirror.pacing import pause_of
@@ -212,9 +213,15 @@ def _why_file(
     with_globus = by_globus.of_file(connection, copy, settings, worker=worker, now=now)
     if with_globus is not None:
         return Reason(empiar_id, path, state, with_globus, copy["error"])
+    if state is CopyState.EVICTED:
+        return Reason(
+            empiar_id, path, state, why_evicted(connection, file["file_id"], gone_at=file["gone_at"])
+        )
     meaning = MEANING[state] if state in HERE else f"{state}: {MEANING[state]}"
     returned = None if state in HERE else by_globus.given_back(connection, file["file_id"])
-    sentence = f"it is {meaning}{_detail(copy, state, worker, returned)}"
+    sentence = (
+        f"it is {meaning}{_detail(copy, state, worker, returned)}{came_back(connection, file['file_id'])}"
+    )
     if state in CLAIMABLE | {CopyState.CLAIMED} and (rest := pause_of(settings, now)):
         sentence += f"; over HTTPS and FTP nothing comes now: {rest.sentence(now)}"
     waits = state in (CopyState.WANTED, CopyState.PARTIAL)

@@ -13,6 +13,7 @@ from typing import Final
 
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
 from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
+from empiar_schema.eviction_store import note_return
 from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.history_store import keep_files
 from empiar_schema.image_facts import ImageFacts
@@ -52,7 +53,8 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
         _require_same(conn, arrival)
         return
     move(conn, file_id, CopyState.ARRIVED)
-    _record_file_facts(conn, arrival, now=now)
+    empiar_id = _record_file_facts(conn, arrival, now=now)
+    note_return(conn, empiar_id, file_id, sha256=arrival.sha256, now=now)
     conn.execute(
         "UPDATE copy SET bytes = ?2, bytes_here = ?2, bytes_credited = ?2, sha256 = ?3, channel = ifnull(?4, channel),"
         " arrived_at = ?5, verified_at = ?5, fruitless = 0, not_before = 0, error = NULL,"
@@ -80,8 +82,9 @@ def _require_same(conn: sqlite3.Connection, arrival: Arrival) -> None:
         )
 
 
-def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> None:
-    """The file's listed size and time give way to those of the bytes that came."""
+def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> int:
+    """The file's listed size and time give way to those of the bytes that came; returns the entry."""
+    empiar_id: int
     empiar_id, size, exact, modified_at, unit, source = conn.execute(_FACTS, (arrival.file_id,)).fetchone()
     changes: list[tuple[str, str | None, str | None]] = []
     if exact and size not in (None, arrival.size):
@@ -107,6 +110,7 @@ def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) 
         "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new) VALUES (?, ?, ?, 'changed', ?, ?, ?)",
         [(now, empiar_id, arrival.file_id, *change) for change in changes],
     )
+    return empiar_id
 
 
 # --- afterwards ---------------------------------------------------------------------------------------------
@@ -186,7 +190,12 @@ def record_verified(conn: sqlite3.Connection, file_ids: Sequence[int], *, now: i
 
 
 def record_damaged(conn: sqlite3.Connection, file_id: int, *, error: str, now: int) -> None:
-    """A later verify found this copy changed or missing. `verified_at` stays: it is when the bytes last held."""
+    """A later verify found this copy changed or missing. `verified_at` stays: it is when the bytes last held.
+
+    One that was evicted meanwhile is missing on purpose.
+    """
+    if state_of(conn, file_id) is CopyState.EVICTED:
+        return
     move(conn, file_id, CopyState.DAMAGED)
     conn.execute("UPDATE copy SET error = ? WHERE file_id = ?", (error, file_id))
 

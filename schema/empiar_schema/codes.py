@@ -28,6 +28,7 @@ STATE_CODES: Final[Mapping[CopyState, int]] = MappingProxyType(
         _S.QUARANTINED: 6,
         _S.DAMAGED: 7,
         _S.UNVERIFIED: 8,
+        _S.EVICTED: 9,
     }
 )
 STATES: Final[Mapping[int, CopyState]] = MappingProxyType({n: s for s, n in STATE_CODES.items()})

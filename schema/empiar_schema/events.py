@@ -159,6 +159,45 @@ class ScrubEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedDamaged(Event):
+    """A derived file does not hold any more; it is made again."""
+
+    name = "derived.damaged"
+    empiar_id: int
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionStepTaken(Event):
+    """An eviction has recorded its intent (``intended``), brought an entry's layouts into line (``hidden``), removed files (``removed``), or recorded that (``recorded``)."""
+
+    name = "eviction.step_taken"
+    empiar_id: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionRefused(Event):
+    """The service could not make room by itself: a pin or a policy of the configuration is not in order."""
+
+    name = "eviction.refused"
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryEvicted(Event):
+    """Files of an entry were removed to make room; they can be fetched again."""
+
+    name = "entry.evicted"
+    empiar_id: int
+    files: int
+    bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken(Event):
     """A step of a file's journey is done: ``claimed``, ``transferred``, ``verified``, ``synced``, ``linked``, ``recorded``, ``tidied``."""
 

@@ -30,7 +30,7 @@ NOTICE_MEANING: Final[dict[NoticeKind, str]] = {
     NoticeKind.COMPLETE: "all that was asked for of an entry is here",
     NoticeKind.STUCK: "work does not go on, files were given up, or `root` is away; also that it goes on again",
     NoticeKind.DAMAGE: "files that were here were found changed or missing",
-    NoticeKind.DISK: "the disk takes nothing more, or takes files again",
+    NoticeKind.DISK: "the disk takes nothing more, or takes files again; files were evicted by the service, or could not be",
     NoticeKind.UPSTREAM: "the archive made an entry obsolete or withdrew it, or files of it, of which there are copies here; the copies stay",
     NoticeKind.SUMMARY: "once a day: what came, what is still to come, what needs somebody",
 }

@@ -117,13 +117,13 @@ def more_beside(conn: sqlite3.Connection, file_id: int) -> bool:
 
 def record_sound(conn: sqlite3.Connection, files: Iterable[HereFile], *, now: int) -> None:
     """These copies were read through and hold; a damaged one is here again."""
-    same = [file.file_id for file in files if _is_same(conn, file)]
+    same = [file.file_id for file in files if is_same(conn, file)]
     transfer_store.record_verified(conn, same, now=now)
 
 
 def record_unsound(conn: sqlite3.Connection, file: HereFile, *, error: str, now: int) -> bool:
     """The copy is damaged; False where it is another one by now, of which nothing is recorded."""
-    if not _is_same(conn, file):
+    if not is_same(conn, file):
         return False
     transfer_store.record_damaged(conn, file.file_id, error=error, now=now)
     return True
@@ -136,7 +136,8 @@ def want_again(conn: sqlite3.Connection, file: HereFile, *, now: int) -> bool:
     return bool(transfer_store.retry_failed(conn, entries, now=now, states=states, file_ids=[file.file_id]))
 
 
-def _is_same(conn: sqlite3.Connection, file: HereFile) -> bool:
+def is_same(conn: sqlite3.Connection, file: HereFile) -> bool:
+    """Whether the copy is still the one that was read from the catalogue, here or damaged."""
     row = conn.execute("SELECT sha256 FROM copy WHERE file_id = ?", (file.file_id,)).fetchone()
     in_place = HERE | {CopyState.DAMAGED}
     return row is not None and row[0] == file.sha256 and state_of(conn, file.file_id) in in_place

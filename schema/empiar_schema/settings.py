@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from empiar_schema.cluster_settings import ClusterSettings
 from empiar_schema.daemon_settings import DaemonSettings
+from empiar_schema.eviction_settings import EvictSettings, PinSettings
 from empiar_schema.faults import ConfigFault
 from empiar_schema.hook_settings import HookSettings
 from empiar_schema.hours import checked_hours
@@ -146,7 +147,7 @@ class DiskSettings(Table):
     low_watermark: Fraction = 0.90
     """Paused work goes on when the file system is below this again."""
     quota: Bytes | None = Field(default=None, gt=0, examples=["500TiB"])
-    """Bytes that this mirror may hold in all; not set means no limit of its own."""
+    """Bytes that this mirror may hold in all, derived files included; not set means no limit of its own."""
 
     @model_validator(mode="after")
     def _low_below_high(self) -> Self:
@@ -292,6 +293,10 @@ class Settings(Table):
     """Who is told what happens, by name; see docs/operations.md."""
     subscription: dict[FolderName, SubscriptionSettings] = Field(default={})
     """Standing selections, by name; see docs/subscriptions.md."""
+    pin: dict[FolderName, PinSettings] = Field(default={})
+    """What eviction never touches, by name; see docs/disk.md."""
+    evict: dict[FolderName, EvictSettings] = Field(default={})
+    """What may be removed to make room, by name; see docs/disk.md."""
 
     @model_validator(mode="after")
     def _sources_end(self) -> Self:

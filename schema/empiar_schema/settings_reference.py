@@ -55,6 +55,16 @@ _EXAMPLES: Final = {
         '# view = "small"',
         '# budget = "2TiB"',
     ),
+    "pin.NAME": (
+        "# What eviction never touches, as SQL (docs/disk.md):",
+        "# [pin.benchmarks]",
+        '# sql = "SELECT empiar_id FROM entries WHERE empiar_id IN (10017, 10028)"',
+    ),
+    "evict.NAME": (
+        "# What may be removed to make room, as SQL, what may go first in front (docs/disk.md):",
+        "# [evict.movies]",
+        "# sql = \"SELECT file_id FROM files JOIN copies USING (file_id) WHERE role = 'movie' ORDER BY arrived_at\"",
+    ),
 }
 
 

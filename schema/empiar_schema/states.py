@@ -19,6 +19,8 @@ class CopyState(StrEnum):
     WITHDRAWN = "withdrawn"
     #: An addition to the contract's eight: only where Globus writes to storage that is not visible here.
     UNVERIFIED = "unverified"
+    #: Another addition: our copy was given up for its space, by command, and can be fetched again.
+    EVICTED = "evicted"
 
 
 #: Sentences for people, one a state.
@@ -31,6 +33,7 @@ MEANING: Final[dict[CopyState, str]] = {
     CopyState.QUARANTINED: "fetched, but proven wrong; the bytes and the reason are kept aside",
     CopyState.DAMAGED: "was here, but a later verify found it changed or missing",
     CopyState.UNVERIFIED: "transferred by Globus to storage that is not visible here, and not verified: `verify` does that where it is",
+    CopyState.EVICTED: "was here, and was removed by `empiar-mirror evict` to make room; `empiar-mirror recall` has it fetched again",
     CopyState.WITHDRAWN: "here, though EMPIAR no longer lists it; our copy stays",
 }
 
@@ -40,12 +43,14 @@ TRANSITIONS: Final[dict[CopyState, frozenset[CopyState]]] = {
     _S.WANTED: frozenset({_S.CLAIMED, _S.PARKED, _S.ARRIVED}),
     _S.CLAIMED: frozenset({_S.PARTIAL, _S.WANTED, _S.ARRIVED, _S.PARKED, _S.QUARANTINED, _S.UNVERIFIED}),
     _S.PARTIAL: frozenset({_S.CLAIMED, _S.WANTED, _S.PARKED, _S.ARRIVED}),
-    _S.ARRIVED: frozenset({_S.DAMAGED, _S.WITHDRAWN}),
+    _S.ARRIVED: frozenset({_S.DAMAGED, _S.WITHDRAWN, _S.EVICTED}),
     _S.PARKED: frozenset({_S.WANTED}),
     _S.QUARANTINED: frozenset({_S.WANTED}),
     _S.DAMAGED: frozenset({_S.WANTED, _S.ARRIVED}),
     _S.WITHDRAWN: frozenset({_S.ARRIVED, _S.DAMAGED}),
     _S.UNVERIFIED: frozenset({_S.WANTED}),
+    # Arrived or damaged: where an eviction was broken off before the file was removed.
+    _S.EVICTED: frozenset({_S.WANTED, _S.ARRIVED, _S.DAMAGED}),
 }
 
 #: States in which verified bytes stand at the final path.
@@ -66,6 +71,8 @@ class EntryState(StrEnum):
     INCOMPLETE = "incomplete"
     #: All that was asked for is here, or was transferred by Globus and waits for `verify` where its storage is.
     UNVERIFIED = "unverified"
+    #: All that was asked for is here, or was evicted to make room.
+    EVICTED = "evicted"
 
 
 def may_follow(before: CopyState, after: CopyState) -> bool:

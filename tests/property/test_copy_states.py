@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from empiar_schema import crawl_store as crawl
+from empiar_schema import eviction_store as eviction
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import CatalogueFault
@@ -135,6 +137,43 @@ class Copies(RuleBasedStateMachine):
     @rule(states=st.lists(st.sampled_from(sorted(FAILED)), unique=True), repeat=twice)
     def retry(self, states: list[CopyState], repeat: bool) -> None:
         self.apply(lambda c: transfer.retry_failed(c, None, now=self.now, states=states), repeat)
+
+    @rule(i=files, repeat=twice)
+    def evict(self, i: int, repeat: bool) -> None:
+        def job(conn: sqlite3.Connection) -> None:
+            (sha256,) = conn.execute("SELECT sha256 FROM copy WHERE file_id = ?", (i,)).fetchone() or (None,)
+            if sha256 is not None:
+                run_id = eviction.begin_run(conn, reason="x", sql="x", now=self.now)
+                eviction.intend(conn, run_id, [eviction.Chosen(i, sha256, self.now)])
+
+        self.apply(job, repeat)
+
+    @rule(end=st.sampled_from(["removed", "back", "left"]), repeat=twice)
+    def end_evictions(self, end: str, repeat: bool) -> None:
+        def job(conn: sqlite3.Connection) -> None:
+            intents = eviction.intended_files(conn, ID)
+            if end == "removed":
+                eviction.record_removed(conn, intents, now=self.now)
+            elif end == "back":
+                eviction.take_back(conn, intents)
+            else:
+                for intent in intents:
+                    eviction.record_left(conn, intent, error="other bytes")
+
+        self.apply(job, repeat)
+
+    @rule(repeat=twice)
+    def recall(self, repeat: bool) -> None:
+        before = self.states()
+        self.apply(lambda c: eviction.recall(c, [ID], now=self.now), repeat)
+        with self.catalogue.reader() as reader:
+            open_ = {
+                row[0]
+                for row in reader.execute(
+                    "SELECT file_id FROM evictions WHERE removed_at IS NULL AND error IS NULL"
+                )
+            }
+        assert all(self.states()[i] == before[i] for i in open_), "what may still be there is not fetched"
 
     @rule()
     def reopen(self) -> None:

@@ -25,9 +25,9 @@ def test_every_state_has_transitions_into_known_states_and_a_sentence_for_people
     assert all(MEANING.values())
 
 
-def test_the_states_are_those_of_the_public_contract_and_one_more() -> None:
+def test_the_states_are_those_of_the_public_contract_and_two_more() -> None:
     words = "wanted claimed partial arrived parked quarantined damaged withdrawn"
-    assert {str(state) for state in CopyState} == {*words.split(), "unverified"}
+    assert {str(state) for state in CopyState} == {*words.split(), "unverified", "evicted"}
 
 
 def test_every_state_is_reached_from_wanted() -> None:
@@ -49,9 +49,9 @@ def test_no_state_follows_itself(state: CopyState) -> None:
     assert not may_follow(state, state)
 
 
-def test_bytes_here_are_given_up_only_through_a_verify_that_found_damage() -> None:
-    for state in HERE:
-        assert TRANSITIONS[state] - HERE == {CopyState.DAMAGED}
+def test_bytes_here_are_given_up_only_by_command_or_through_a_verify_that_found_damage() -> None:
+    assert TRANSITIONS[CopyState.ARRIVED] - HERE == {CopyState.DAMAGED, CopyState.EVICTED}
+    assert TRANSITIONS[CopyState.WITHDRAWN] - HERE == {CopyState.DAMAGED}
 
 
 def test_only_claimable_states_lead_to_claimed() -> None:
@@ -67,7 +67,8 @@ def test_here_claimable_and_failed_do_not_overlap_and_leave_only_what_others_wor
     assert not HERE & CLAIMABLE
     assert not HERE & FAILED
     assert not CLAIMABLE & FAILED
-    assert set(CopyState) - HERE - CLAIMABLE - FAILED == {CopyState.CLAIMED, CopyState.UNVERIFIED}
+    left = {CopyState.CLAIMED, CopyState.UNVERIFIED, CopyState.EVICTED}
+    assert set(CopyState) - HERE - CLAIMABLE - FAILED == left
 
 
 def test_what_was_not_verified_is_never_taken_for_here_nor_for_failed() -> None:

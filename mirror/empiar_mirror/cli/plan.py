@@ -202,6 +202,10 @@ def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterat
     if unverified:
         size = format_bytes(sum(entry.bytes_unverified for entry in plan.entries))
         yield f"{count(unverified, 'file')}, {size}, transferred by Globus and not verified: `empiar-mirror verify` does that where their storage is"
+    evicted = sum(entry.files_evicted for entry in plan.entries)
+    if evicted:
+        size = format_bytes(sum(entry.bytes_evicted for entry in plan.entries))
+        yield f"{count(evicted, 'file')}, {size}, stay evicted: `empiar-mirror recall` has them fetched again"
     unknown = sum(entry.files_of_unknown_size for entry in plan.entries)
     if unknown:
         yield f"{count(unknown, 'file')} among them without a known size, not counted in the bytes"

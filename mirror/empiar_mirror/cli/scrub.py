@@ -60,6 +60,9 @@ def command(
         lines.append(f"{count(report.restored, 'file')} sound that had been found damaged before")
     if again:
         lines.append(f"`empiar-mirror sync` fetches {count(again, 'file')} again")
+    derived = sum("/derived/" in file.path for file in report.damaged)
+    if derived:
+        lines.append(f"`empiar-mirror make` makes {count(derived, 'derived file')} again")
     lines.append(
         f"ended: {report.ended.value}; the oldest proof is of {report.oldest_proof}"
         if report.oldest_proof

@@ -37,7 +37,7 @@ def command(
     from empiar_mirror.instance_lock import holder
     from empiar_mirror.pacing import pause_of, rested_at
     from empiar_mirror.pacing_note import read_note
-    from empiar_mirror.plan_facts import bytes_held, measured_room
+    from empiar_mirror.plan_facts import bytes_derived, bytes_held, measured_room
     from empiar_mirror.reading import reading
     from empiar_mirror.status import SILENT_S, ailments, read_status
 
@@ -55,7 +55,8 @@ def command(
             rests=rest.sentence(now) if rest is not None else None,
             connections=read_note(settings.root),
         )
-        room = measured_room(settings.root, settings.disk, bytes_held(connection))
+        held_bytes, derived_bytes = bytes_held(connection), bytes_derived(connection)
+        room = measured_room(settings.root, settings.disk, held_bytes)
         crawl = read_crawl_status(connection, settings.crawl, now=now)
     full = "the watermark or the quota is reached" if status.bytes_left and not room.allowed else None
     ills = ailments(
@@ -72,6 +73,9 @@ def command(
         "files_left": status.files_left,
         "bytes_left": status.bytes_left,
         "files_unverified": status.files_unverified,
+        "files_evicted": status.files_evicted,
+        "bytes_held": held_bytes,
+        "bytes_derived": derived_bytes,
         "seconds_left": status.seconds_left,
         "room": asdict(room),
         "crawl": asdict(crawl),
@@ -85,7 +89,8 @@ def command(
         for one in status.held_subscriptions
     )
     crawled = crawl.lines(settings.crawl) if status.entries else ()
-    invocation.result(document, [*lines, *crawled, *unknown, *held, *ills])
+    disk = _disk_lines(settings.disk.quota, held_bytes, derived_bytes) if status.entries else ()
+    invocation.result(document, [*lines, *disk, *crawled, *unknown, *held, *ills])
     return ExitCode.SOME_FILES_FAILED if healthy and ills else ExitCode.OK
 
 
@@ -121,6 +126,9 @@ def _lines(status: Status, now: float) -> Iterator[str]:
     if status.files_unverified:
         size = format_bytes(sum(entry.unverified_bytes for entry in status.entries))
         yield f"{count(status.files_unverified, 'file')}, {size}, transferred by Globus and not verified: `empiar-mirror verify` does that where their storage is"
+    if status.files_evicted:
+        size = format_bytes(sum(entry.evicted_bytes for entry in status.entries))
+        yield f"{count(status.files_evicted, 'file')}, {size}, evicted to make room: `empiar-mirror recall` has them fetched again"
     if status.bytes_per_s is not None:
         left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
         yield f"{rate(status.bytes_per_s)} over the last minutes{left}"
@@ -139,6 +147,16 @@ def _lines(status: Status, now: float) -> Iterator[str]:
         again = f"; next try {file.next_try}" if file.next_try else ""
         yield f"  {file.empiar_id}/{file.path}  {file.state} after {count(file.attempts, 'attempt')}: {file.error}{again}"
     yield from _making_lines(status)
+
+
+def _disk_lines(quota: int | None, held: int, derived: int) -> Iterator[str]:
+    """What counts against the quota, where there is one or something was made."""
+    from empiar_schema.sizes import format_bytes
+
+    if quota is None and not derived:
+        return
+    of = f" of the quota of {format_bytes(quota)}" if quota is not None else ""
+    yield f"{format_bytes(held)}{of} held, {format_bytes(derived)} of it by derived files"
 
 
 def _globus_lines(status: Status, now: float) -> Iterator[str]:

@@ -112,6 +112,8 @@ def sync_report(report: SyncReport) -> Iterator[str]:
             f"{count(transfer.unverified, 'file')}, {format_bytes(transfer.unverified_bytes)}, transferred by Globus and not verified:"
             " run `empiar-mirror verify` where their storage is"
         )
+    if transfer.evicted:
+        yield f"{count(transfer.evicted, 'file')} stay evicted: `empiar-mirror recall` has them fetched again"
     yield from make_report(transfer.making)
     for view, files in transfer.arranged.items():
         yield f"{count(files, 'file')} in the layout datasets/{view}"

@@ -108,7 +108,7 @@ def _totals(settings: Settings, ids: Sequence[int] | None, *, with_globus: bool)
     from empiar_mirror.reading import reading
 
     columns = "ifnull(sum({}), 0)"
-    names = ("wanted_files", "wanted_bytes", "here_files", "here_bytes")
+    names = ("wanted_files - evicted_files", "wanted_bytes - evicted_bytes", "here_files", "here_bytes")
     chosen = "" if ids is None else f" WHERE empiar_id IN ({', '.join(str(int(i)) for i in ids)})"
     sql = f"SELECT {', '.join(columns.format(name) for name in names)} FROM entry_progress{chosen}"  # noqa: S608
     try:

@@ -94,9 +94,16 @@ def notice_of(event: Event) -> Notice | None:
         case events.FileDamaged(path=path, reason=reason):
             # It may be whole again before the next look.
             return Notice(NoticeKind.DAMAGE, path, f"{path} is damaged: {reason}")
+        case events.DerivedDamaged(path=path, reason=reason):
+            return Notice(NoticeKind.DAMAGE, path, f"{path} is damaged, and made again: {reason}")
         case events.SubscriptionHeld(subscription=name, reason=reason):
             sentence = f"the subscription {name} rests until somebody resumes it: {reason}"
             return Notice(NoticeKind.STUCK, f"subscription {name}", sentence)
+        case events.EntryEvicted(empiar_id=empiar_id, files=files, bytes=size, reason=reason):
+            sentence = f"EMPIAR-{empiar_id}: {_files(files)}, {format_bytes(size)}, evicted by {reason}"
+            return Notice(NoticeKind.DISK, f"evicted {empiar_id}", sentence)
+        case events.EvictionRefused(policy=name, reason=reason):
+            return Notice(NoticeKind.DISK, f"evict {name}", f"[evict.{name}] makes no room: {reason}")
     return None
 
 

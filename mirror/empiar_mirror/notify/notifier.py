@@ -229,8 +229,8 @@ def standing_of(look: Look) -> Standing | None:
         entry.empiar_id: EntryStanding(
             title=entry.title,
             state=entry.state,
-            wanted_files=entry.wanted_files,
-            wanted_bytes=entry.wanted_bytes,
+            wanted_files=entry.wanted_files - entry.evicted_files,
+            wanted_bytes=entry.wanted_bytes - entry.evicted_bytes,
             here_files=entry.here_files,
             here_bytes=entry.here_bytes,
             failed_files=entry.failed_files,

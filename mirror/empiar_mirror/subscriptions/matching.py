@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from empiar_mirror.query import Limits, Value, ask
+from empiar_mirror.query import Limits, Value, ask_on
+from empiar_mirror.reading import reading
 from empiar_schema.faults import ConfigFault
 from empiar_schema.subscriptions import Selects
 
@@ -21,7 +23,7 @@ MOST_ROWS: Final = 1_000_000
 MOST_CHARACTERS: Final = 100_000
 
 _HINT: Final = (
-    "a subscription is one SELECT without parameters that returns a column empiar_id or file_id; try it with"
+    "write one SELECT without parameters that returns a column empiar_id or file_id; try it with"
     " `empiar-mirror query`, and see docs/sql.md for views and columns"
 )
 
@@ -41,10 +43,26 @@ def matches_of(root: Path, sql: str, *, seconds: float = SECONDS, most_rows: int
         ConfigFault: it is not allowed, no SQL, too slow, too large, or returns something else than numbers.
         CatalogueFault: the catalogue is missing or refuses.
     """
+    with reading(root) as connection:
+        return matches_on(connection, root, sql, seconds=seconds, most_rows=most_rows)
+
+
+def matches_on(
+    connection: sqlite3.Connection,
+    root: Path,
+    sql: str,
+    *,
+    seconds: float = SECONDS,
+    most_rows: int = MOST_ROWS,
+) -> Matches:
+    """As `matches_of`, on a reading connection: in its transaction, if it has begun one.
+
+    Raises: as `matches_of`.
+    """
     if len(sql) > MOST_CHARACTERS:
         raise ConfigFault(f"the SQL has more than {MOST_CHARACTERS:,} characters", hint=_HINT)
     try:
-        with ask(root, sql, limits=Limits(rows=most_rows, seconds=seconds)) as rows:
+        with ask_on(connection, root, sql, limits=Limits(rows=most_rows, seconds=seconds)) as rows:
             columns = [column.casefold() for column in rows.columns]
             name = next((name for name in ("file_id", "empiar_id") if name in columns), None)
             if name is None:

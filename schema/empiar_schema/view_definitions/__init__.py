@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from empiar_schema.view_definitions.columns import Column, View, same
+from empiar_schema.view_definitions.of_disk import DISK_USE, EVICTIONS, PINS
 from empiar_schema.view_definitions.of_entries import (
     AUTHORS,
     CITATIONS,
@@ -50,8 +51,8 @@ DESCRIPTIONS: Final = View(
 VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
     TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
-    SUBSCRIPTION_MATCHES, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY, FILES_HISTORY,
-    CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
+    SUBSCRIPTION_MATCHES, PINS, EVICTIONS, DISK_USE, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY,
+    FILES_HISTORY, CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
 
 #: Views of one time; they need a condition on their first column, `as_of`.

@@ -16,6 +16,8 @@ _FAILED: Final = state_list(sorted(FAILED))
 
 _UNVERIFIED: Final = state_list((CopyState.UNVERIFIED,))
 
+_EVICTED: Final = state_list((CopyState.EVICTED,))
+
 _BEGUN: Final = state_list((CopyState.CLAIMED, CopyState.PARTIAL))
 
 ENTRIES: Final = View(
@@ -181,8 +183,9 @@ _BYTES_IN: Final = "ifnull(sum(p.bytes) FILTER (WHERE p.state IN ({})), 0)"
 _ENTRY_STATE: Final = f"""CASE
         WHEN ifnull(sum(p.files), 0) = 0 THEN '{EntryState.LISTED}'
         WHEN sum(p.files) = {_FILES_IN.format(_HERE)} THEN '{EntryState.COMPLETE}'
-        WHEN sum(p.files) = {_FILES_IN.format(_HERE + ", " + _UNVERIFIED)} THEN '{EntryState.UNVERIFIED}'
-        WHEN sum(p.files) = {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _FAILED)))} THEN '{EntryState.INCOMPLETE}'
+        WHEN sum(p.files) = {_FILES_IN.format(_HERE + ", " + _EVICTED)} THEN '{EntryState.EVICTED}'
+        WHEN sum(p.files) = {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _EVICTED)))} THEN '{EntryState.UNVERIFIED}'
+        WHEN sum(p.files) = {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _EVICTED, _FAILED)))} THEN '{EntryState.INCOMPLETE}'
         WHEN {_FILES_IN.format(", ".join((_HERE, _UNVERIFIED, _BEGUN)))} > 0 THEN '{EntryState.TRANSFERRING}'
         ELSE '{EntryState.WANTED}' END"""
 
@@ -200,7 +203,7 @@ ENTRY_PROGRESS: Final = View(
         Column(
             "state",
             _ENTRY_STATE,
-            "listed (nothing wanted), wanted, transferring, complete (all wanted is here), unverified (the rest was transferred by Globus to storage that is not visible here), incomplete (the rest failed).",
+            "listed (nothing wanted), wanted, transferring, complete (all wanted is here), unverified (the rest was transferred by Globus to storage that is not visible here), incomplete (the rest failed), evicted (the rest was removed to make room).",
         ),
         Column(
             "unverified_files",
@@ -208,6 +211,10 @@ ENTRY_PROGRESS: Final = View(
             "Files that Globus transferred to storage that is not visible here, and that nobody has verified.",
         ),
         Column("unverified_bytes", _BYTES_IN.format(_UNVERIFIED), "Their bytes, as far as known."),
+        Column(
+            "evicted_files", _FILES_IN.format(_EVICTED), "Files that were here and were removed to make room."
+        ),
+        Column("evicted_bytes", _BYTES_IN.format(_EVICTED), "Their bytes."),
     ),
     "FROM entry e LEFT JOIN copy_progress p ON p.empiar_id = e.empiar_id AND p.files > 0 GROUP BY e.empiar_id",
 )

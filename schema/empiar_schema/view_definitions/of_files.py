@@ -47,7 +47,8 @@ def _suffix_of_lower(text: str) -> str:
     )
 
 
-def _url(base: str) -> str:
+def url_below(base: str) -> str:
+    """The file's address below `base`, percent-encoded byte for byte."""
     return (
         f"{base} || '/' || d.empiar_id || '/'"
         " || CASE d.path WHEN '' THEN '' ELSE ifnull(d.url_path, d.path) || '/' END"
@@ -151,17 +152,17 @@ FILES: Final = View(
         ),
         Column(
             "https_url",
-            _url("(SELECT https_url FROM archive_address)"),
+            url_below("(SELECT https_url FROM archive_address)"),
             "Address over HTTPS, percent-encoded byte for byte.",
         ),
         Column(
             "ftp_url",
-            _url("(SELECT ftp_url FROM archive_address)"),
+            url_below("(SELECT ftp_url FROM archive_address)"),
             "Address over FTP, percent-encoded byte for byte.",
         ),
         Column(
             "globus_url",
-            _url(_GLOBUS_BASE),
+            url_below(_GLOBUS_BASE),
             "globus://COLLECTION/PATH in the archive's Globus collection, percent-encoded.",
         ),
     ),
@@ -216,7 +217,7 @@ COPIES: Final = View(
         Column(
             "state",
             words_of("c.state", STATE_CODES),
-            "wanted, claimed, partial, arrived, parked, quarantined, damaged, withdrawn, or unverified (transferred by Globus to storage that is not visible here).",
+            "wanted, claimed, partial, arrived, parked, quarantined, damaged, withdrawn, unverified (transferred by Globus to storage that is not visible here), or evicted (removed to make room).",
         ),
         Column("channel", "c.channel", "How the bytes came, or last came: https, ftp, globus."),
         Column("bytes", "c.bytes", "Size of our copy once it is here; as listed before."),

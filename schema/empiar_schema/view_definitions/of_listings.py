@@ -19,7 +19,11 @@ CHANGES: Final = View(
             f"CASE WHEN c.file_id IS NOT NULL THEN {path_of()} END",
             "The file; null for the entry itself.",
         ),
-        Column("kind", "c.kind", "added, changed, removed, returned or withdrawn."),
+        Column(
+            "kind",
+            "c.kind",
+            "added, changed, removed, returned or withdrawn; evicted, where files were removed here to make room.",
+        ),
         Column("field", "c.field", "What changed: title, bytes, imagesets[0].details; null for the whole."),
         Column("old", "c.old", "Value before."),
         Column("new", "c.new", "Value after."),

@@ -113,6 +113,11 @@ DERIVED: Final = View(
         Column("bytes", "p.bytes", "Size in bytes."),
         Column("sha256", "lower(hex(p.sha256))", "SHA-256 of its bytes."),
         Column("made_at", iso("p.made_at"), "When it was recorded."),
+        Column(
+            "verified_at",
+            iso("p.verified_at"),
+            "When scrubbing last proved its bytes; null before the first time.",
+        ),
         Column("details", "p.details", "What the maker says of it, a JSON object; null if nothing."),
         Column(
             "local_path",
