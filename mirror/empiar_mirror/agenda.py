@@ -48,6 +48,8 @@ class Agenda:
         """The file needs no connection for now."""
         if active in self._large:
             self._large.remove(active)
+        elif active in self._small:
+            self._small.remove(active)
 
     def wants(self, active: ActiveFile) -> bool:
         """Whether a connection may still take a stretch of this large file."""
@@ -92,6 +94,15 @@ class Agenda:
             most, least = self._settings.segment_bytes * SEGMENTS_WITHOUT_RANGES, LEAST_BYTES_WITHOUT_RANGES
         left = sum(a.remaining.bytes_left or 0 for a in self._large)
         return min(most, max(least, left // (2 * self._settings.connections)))
+
+    def unbegun(self) -> list[ActiveFile]:
+        """Files that no connection has begun or is about to begin."""
+        small = [active for active in self._small if active.part is None]
+        return small + [
+            active
+            for active in self._large
+            if active.part is None and not active.preparing and not active.remaining.running
+        ]
 
     def measured(self, channel: Channel, *, count: int, seconds: float) -> None:
         """A stream brought so many bytes in so long."""

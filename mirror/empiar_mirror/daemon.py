@@ -15,11 +15,13 @@ from typing import Final, TypeVar
 
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
+from empiar_mirror.order_facts import Reach, next_due, read_order
 from empiar_mirror.pace import ARRANGE_EVERY_S, rest_s, should_arrange, until_crawl_s
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
+from empiar_mirror.subscriptions.declaring import declared
 from empiar_schema import globus_store, transfer_store
 from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
 from empiar_schema.faults import (
@@ -32,6 +34,7 @@ from empiar_schema.faults import (
     UnreachableFault,
 )
 from empiar_schema.settings import Settings
+from empiar_schema.subscription_store import declare_subscriptions
 
 T = TypeVar("T")
 
@@ -63,6 +66,8 @@ class Daemon:
     #: Of the transfer that is running, so that it alone can be ended.
     _transfer: Stopping | None = None
     _guard: RootGuard | None = None
+    #: The configuration was read anew: its subscriptions are not in force yet.
+    _declared: bool = False
 
     async def run(self) -> None:
         """The service runs until `stop`; what is under way then is kept.
@@ -104,6 +109,7 @@ class Daemon:
             return
         self.mirror.settings = settings
         self.mirror.observer(ConfigurationRead(True, None))
+        self._declared = True
         if self._transfer is not None:
             self._transfer.stop()  # begun again with the new limits and channels; partials are kept
         self._wanted.set()
@@ -134,12 +140,25 @@ class Daemon:
     async def _transferring(self) -> None:
         while not self._stopped.is_set():
             self._wanted.clear()
-            due = await self._asked(_next_transfer)
+            if self._declared:
+                self._declared = False
+                await self._through(self._take_over_subscriptions)
+            due = await self._asked(
+                functools.partial(_next_transfer, settings=self.mirror.settings, now=self.mirror.clock())
+            )
             if due is None or due > self.mirror.clock():
                 wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
                 await self._wait(self._wanted, max(0.05, wait_s))
                 continue
             await self._through(self._run_transfer)
+
+    async def _take_over_subscriptions(self) -> None:
+        """The subscriptions of the configuration are in force as they stand there now; those that changed are evaluated."""
+        job = functools.partial(
+            declare_subscriptions, declared=declared(self.mirror.settings), now=int(self.mirror.clock())
+        )
+        if changed := await self.mirror.catalogue.write(job):
+            await self.mirror.evaluate_subscriptions(changed)
 
     async def _run_transfer(self) -> None:
         self._transfer = Stopping()
@@ -264,9 +283,13 @@ class Daemon:
                 await event.wait()
 
 
-def _next_transfer(conn: sqlite3.Connection) -> int | None:
-    """When there is something to transfer, or to follow, at the earliest."""
-    return 0 if globus_store.open_bundles(conn) else transfer_store.next_not_before(conn)
+def _next_transfer(conn: sqlite3.Connection, *, settings: Settings, now: float) -> int | None:
+    """When there is something to transfer, or to follow, at the earliest; what is paused or at a quota does not count."""
+    if globus_store.open_bundles(conn):
+        return 0
+    reach = Reach()
+    order, _ = read_order(conn, reach, settings.order, now=now)
+    return next_due(conn, order, reach, now=now)
 
 
 def _lately_touched(conn: sqlite3.Connection) -> list[int]:

@@ -38,6 +38,7 @@ _WARNING: Final = (
     events.GlobusOut,
     events.NotifyFailed,
     events.SubscriptionHeld,
+    events.SubscriptionLate,
     events.Paused,
 )
 

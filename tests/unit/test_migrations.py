@@ -24,6 +24,7 @@ FINGERPRINTS = {
     "m003_globus": "f19e197ea635bedf59a5146e3df7f41af7f1fd00a8ed3b24eaa8c87f4fc4472a",
     "m004_subscriptions": "0f128b5961aac5107aef1dea4c6cdf079951441636d2bcef0401dd2a18c04bfb",
     "m005_scrub": "7ceb8b7a821d6506c5f3cd9224a82d2025144f2940705f5ad7264f2eb7c41815",
+    "m006_order": "241d12e3e1ed7b710f9b9e1b1202fc246e5f4d1e69e543ba3c0d17cc449ac8b2",
 }
 
 

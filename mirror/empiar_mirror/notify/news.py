@@ -93,6 +93,9 @@ def notice_of(event: Event) -> Notice | None:
         case events.SubscriptionHeld(subscription=name, reason=reason):
             sentence = f"the subscription {name} rests until somebody resumes it: {reason}"
             return Notice(NoticeKind.STUCK, f"subscription {name}", sentence)
+        case events.SubscriptionLate(subscription=name, bytes_left=left):
+            sentence = f"the subscription {name} is late: {format_bytes(left)} were to be here by now"
+            return Notice(NoticeKind.STUCK, f"subscription {name} late", sentence)
     return None
 
 
