@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +36,11 @@ AHEAD_FILES: Final = 2
 #: One turn of one queue, at most: others of the same priority come in between.
 TURN_FILES: Final = 64
 TURN_BYTES: Final = 16 * 2**20
-#: So often it is looked whether the order has changed, also by another process; and, without a change, at everything anew.
+#: So often it is looked whether the order has changed, also by another process.
 LOOK_S: Final = 1.0
+#: So often everything is looked at anew without a change, but with no more than a fiftieth of the time.
 RENEW_S: Final = 5.0
+RENEW_SHARE: Final = 50
 
 
 class Lanes(Protocol):
@@ -105,6 +108,7 @@ class Feeding:
         self._order: Order | None = None
         self._revision = -1
         self._looked_at = self._renewed_at = float("-inf")
+        self._renew_s = RENEW_S
         self._turns = 0
         #: Bytes of claimed files that have not come yet, about.
         self._ahead = 0
@@ -164,7 +168,7 @@ class Feeding:
         if changed:
             await self._renew()
             await self._follow()
-        elif self._order is None or not 0 <= now - self._renewed_at < RENEW_S:
+        elif self._order is None or not 0 <= now - self._renewed_at < self._renew_s:
             await self._renew()
 
     def _measure(self, elapsed: float) -> None:
@@ -175,6 +179,7 @@ class Feeding:
 
     async def _renew(self) -> Order:
         self._renewed_at = self._clock()
+        begun = time.monotonic()
         self._reach = replace(self._reach, globus=self._managed is not None and not self._managed.out)
         order, self._revision = await self._catalogue.read(
             functools.partial(
@@ -187,6 +192,7 @@ class Feeding:
             )
         )
         self._order = order
+        self._renew_s = max(RENEW_S, RENEW_SHARE * (time.monotonic() - begun))
         for number, tight in order.tight.items():
             if tight.late and number not in self._told_late:
                 self._told_late.add(number)
