@@ -22,7 +22,7 @@ from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
 from empiar_mirror.subscriptions.declaring import declared
-from empiar_schema import globus_store, transfer_store
+from empiar_schema import globus_store, queue_store, transfer_store
 from empiar_schema.events import ConfigurationRead, Event, FileArrived, Paused
 from empiar_schema.faults import (
     AccountFault,
@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 #: So often a loop that has nothing to do looks whether it has, though nobody told it.
 LOOK_S: Final = 60.0
+#: So often it is looked whether another process has made something wanted.
+WISH_S: Final = 2.0
 #: So often it is looked whether a file's proof has grown old.
 SCRUB_S: Final = 600.0
 #: So often a full disk, or a root that is away, is looked at.
@@ -66,6 +68,8 @@ class Daemon:
     #: Of the transfer that is running, so that it alone can be ended.
     _transfer: Stopping | None = None
     _guard: RootGuard | None = None
+    #: The transfer under way has brought something.
+    _brought: bool = False
     #: The configuration was read anew: its subscriptions are not in force yet.
     _declared: bool = False
 
@@ -117,6 +121,7 @@ class Daemon:
     def observe(self, event: Event) -> None:
         """Hears what arrives. To be among the mirror's observers."""
         if isinstance(event, FileArrived):
+            self._brought = True
             self._touched.add(int(event.path.partition("/")[0]))
             self._arrived.set()
 
@@ -148,9 +153,23 @@ class Daemon:
             )
             if due is None or due > self.mirror.clock():
                 wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
-                await self._wait(self._wanted, max(0.05, wait_s))
+                await self._until_wanted(max(0.05, wait_s))
                 continue
+            begun, self._brought = self.mirror.clock(), False
             await self._through(self._run_transfer)
+            if not self._brought and self.mirror.clock() - begun < self.look_s:
+                # Something is due, and yet nothing could be done about it: not again at once.
+                await self._until_wanted(self.look_s / 10)
+
+    async def _until_wanted(self, seconds: float) -> None:
+        """Something may be wanted by somebody here, or by another process; or the time has passed."""
+        known = await self._asked(queue_store.revision)
+        ends = self.mirror.clock() + seconds
+        while not (self._wanted.is_set() or self._stopped.is_set()):
+            left = ends - self.mirror.clock()
+            if left <= 0 or await self._asked(queue_store.revision) != known:
+                return
+            await self._wait(self._wanted, min(WISH_S, left))
 
     async def _take_over_subscriptions(self) -> None:
         """The subscriptions of the configuration are in force as they stand there now; those that changed are evaluated."""

@@ -40,7 +40,7 @@ from empiar_schema.copies import (
 )
 from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
-from empiar_schema.globus_states import ITEM_CODES, NEVER_AGAIN, ItemState
+from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.queues import Wish
 from empiar_schema.states import FAILED, Channel, CopyState
 
@@ -284,7 +284,7 @@ class Turn:
     at_least_one: bool = True
     #: No file may be claimed beyond this, in whole bytes: what quotas leave. None means no limit.
     room: int | None = None
-    #: Only what Globus has brought into staging; with `or_given_back`, also what it brings no more.
+    #: Only what Globus has brought into staging; with `or_given_back`, also what it has given back.
     delivered_only: bool = False
     or_given_back: bool = False
     #: By which channel alone its files may come.
@@ -359,7 +359,7 @@ _IS_DELIVERED: Final = (
 #: Delivered, or given back by the service for other channels.
 _GIVEN_BACK: Final = (
     "EXISTS (SELECT 1 FROM globus_item g WHERE g.file_id = copy.file_id"
-    f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]} AND g.tries >= {NEVER_AGAIN}))"
+    f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]}))"
 )
 #: What Globus has delivered, from the few items in that state.
 _DELIVERED: Final = (
@@ -383,10 +383,10 @@ def give_back(conn: sqlite3.Connection, file_ids: Iterable[int]) -> None:
 
 
 def next_brought(conn: sqlite3.Connection, queue_id: int) -> int | None:
-    """When the earliest file of the queue may be tried that Globus has brought, or brings no more; None if there is none."""
+    """When the earliest file of the queue may be tried that Globus has brought or given back; None if there is none."""
     row = conn.execute(
         "SELECT min(c.not_before) FROM globus_item g JOIN copy c ON c.file_id = g.file_id WHERE c.queue_id = ? AND c.state <= 1"
-        f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]} AND g.tries >= {NEVER_AGAIN})",
+        f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]})",
         (queue_id,),
     ).fetchone()
     return None if row[0] is None else int(row[0])

@@ -115,9 +115,9 @@ def test_sums_by_queue_are_those_of_the_copies(catalogue: Catalogue) -> None:
     want(catalogue, None, 2)
     summed = "SELECT queue_id, state, files, bytes FROM queue_progress WHERE files > 0 ORDER BY 1, 2"
     counted = "SELECT queue_id, state, count(*), sum(bytes) FROM copy GROUP BY 1, 2 ORDER BY 1, 2"
-    assert asked(catalogue, lambda c: c.execute(summed).fetchall()) == asked(
-        catalogue, lambda c: c.execute(counted).fetchall()
-    )
+    with catalogue.reader() as conn:
+        sums, counts = ([tuple(row) for row in conn.execute(query)] for query in (summed, counted))
+    assert sums == counts
     assert asked(catalogue, lambda c: queue_store.held_bytes(c, [1, 2])) == {1: 220, 2: 120}
     # The file counts for both who wanted it, in equal parts, and half of it a day later.
     assert asked(catalogue, lambda c: queue_store.accounts(c, now=NOW)) == {1: 60.0, 2: 60.0}
