@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from empiar_mirror.active import ActiveFile
 from empiar_mirror.transports.base import Capabilities
@@ -48,8 +48,6 @@ class Agenda:
         """The file needs no connection for now."""
         if active in self._large:
             self._large.remove(active)
-        elif active in self._small:
-            self._small.remove(active)
 
     def wants(self, active: ActiveFile) -> bool:
         """Whether a connection may still take a stretch of this large file."""
@@ -103,6 +101,12 @@ class Agenda:
             for active in self._large
             if active.part is None and not active.preparing and not active.remaining.running
         ]
+
+    def withdraw(self, given_back: Collection[ActiveFile]) -> None:
+        """None of these files, which nobody has begun, waits any more."""
+        gone = {active.file_id for active in given_back}
+        self._small = deque(active for active in self._small if active.file_id not in gone)
+        self._large = [active for active in self._large if active.file_id not in gone]
 
     def measured(self, channel: Channel, *, count: int, seconds: float) -> None:
         """A stream brought so many bytes in so long."""

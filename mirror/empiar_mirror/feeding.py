@@ -222,8 +222,8 @@ class Feeding:
                 back.append(active)
         if not back:
             return
+        self._agenda.withdraw(back)
         for active in back:
-            self._agenda.remove(active)
             del self._active[active.file_id]
             self._space.release(active.file_id)
         await self._catalogue.write(
