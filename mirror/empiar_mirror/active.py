@@ -55,6 +55,8 @@ class ActiveFile:
     verdict: Verdict | None = None
     #: A lane is about to take a stretch of it (it may have to open and prove the part file first).
     preparing: bool = False
+    #: Whoever wants it has paused: it stops at the next boundary, and what is proven of it is kept.
+    held: bool = False
 
     @classmethod
     def of(cls, work: Work, *, path: Path, tried: Tried) -> ActiveFile:

@@ -99,6 +99,21 @@ class Agenda:
         left = sum(a.remaining.bytes_left or 0 for a in self._large)
         return min(most, max(least, left // (2 * self.connections)))
 
+    def unbegun(self) -> list[ActiveFile]:
+        """Files that no connection has begun or is about to begin."""
+        small = [active for active in self._small if active.part is None]
+        return small + [
+            active
+            for active in self._large
+            if active.part is None and not active.preparing and not active.remaining.running
+        ]
+
+    def withdraw(self, given_back: Collection[ActiveFile]) -> None:
+        """None of these files, which nobody has begun, waits any more."""
+        gone = {active.file_id for active in given_back}
+        self._small = deque(active for active in self._small if active.file_id not in gone)
+        self._large = [active for active in self._large if active.file_id not in gone]
+
     def measured(self, channel: Channel, *, count: int, seconds: float) -> None:
         """A stream brought so many bytes in so long."""
         if count >= SMALL_BYTES:

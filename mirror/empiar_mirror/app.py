@@ -392,11 +392,6 @@ class Mirror:
         asked = await self.catalogue.read(functools.partial(asked_by, name=name, settings=self.settings))
         await self._ask_again(asked.ids, [CopyState.PARKED], only=asked.files)
         wanted = found.definition
-        await self.catalogue.write(
-            functools.partial(
-                subscription_store.hurry, ids=asked.ids, file_ids=asked.files, priority=wanted.priority
-            )
-        )
         transfer = await self._transfer(
             asked.ids,
             channel=channel or wanted.channel,

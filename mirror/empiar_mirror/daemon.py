@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
 from empiar_mirror.eviction.automatic import RoomMaker
+from empiar_mirror.order_facts import Reach, next_due, read_order
 from empiar_mirror.pace import (
     ARRANGE_EVERY_S,
     between_crawls_s,
@@ -30,7 +31,8 @@ from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
 from empiar_mirror.stopping import Stopping
-from empiar_schema import globus_store, transfer_store
+from empiar_mirror.subscriptions.declaring import declared
+from empiar_schema import globus_store, queue_store, transfer_store
 from empiar_schema.events import ConfigurationRead, DerivedDamaged, Event, FileArrived, Paused
 from empiar_schema.faults import (
     AccountFault,
@@ -43,12 +45,15 @@ from empiar_schema.faults import (
     UnreachableFault,
 )
 from empiar_schema.settings import Settings
+from empiar_schema.subscription_store import declare_subscriptions
 from empiar_schema.sweep_store import mirror_seed
 
 T = TypeVar("T")
 
 #: So often a loop that has nothing to do looks whether it has, though nobody told it.
 LOOK_S: Final = 60.0
+#: So often it is looked whether another process has made something wanted.
+WISH_S: Final = 2.0
 #: So often it is looked whether a file's proof has grown old.
 SCRUB_S: Final = 600.0
 #: So often a full disk, or a root that is away, is looked at.
@@ -80,6 +85,10 @@ class Daemon:
     #: Nothing is evicted while derived files are made of what is here.
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
     _room: RoomMaker | None = None
+    #: The transfer under way has brought something.
+    _brought: bool = False
+    #: The configuration was read anew: its subscriptions are not in force yet.
+    _declared: bool = False
 
     async def run(self) -> None:
         """The service runs until `stop`; what is under way then is kept.
@@ -123,6 +132,7 @@ class Daemon:
         before, self.mirror.settings = self.mirror.settings, settings
         self.mirror.pacing.apply(settings)
         self.mirror.observer(ConfigurationRead(True, _needs_a_start(before, settings)))
+        self._declared = True
         if self._transfer is not None and begun_anew(before, settings):
             self._transfer.stop()  # begun again with the new channels; partials are kept
         self._wanted.set()
@@ -130,6 +140,7 @@ class Daemon:
     def observe(self, event: Event) -> None:
         """Hears what arrives, and what has to be made again. To be among the mirror's observers."""
         if isinstance(event, FileArrived):
+            self._brought = True
             self._touched.add(int(event.path.partition("/")[0]))
             self._arrived.set()
         elif isinstance(event, DerivedDamaged):
@@ -176,12 +187,39 @@ class Daemon:
     async def _transferring(self) -> None:
         while not self._stopped.is_set():
             self._wanted.clear()
-            due = await self._asked(_next_transfer)
+            if self._declared:
+                self._declared = False
+                await self._through(self._take_over_subscriptions)
+            due = await self._asked(
+                functools.partial(_next_transfer, settings=self.mirror.settings, now=self.mirror.clock())
+            )
             if due is None or due > self.mirror.clock():
                 wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
-                await self._wait(self._wanted, max(0.05, wait_s))
+                await self._until_wanted(max(0.05, wait_s))
                 continue
+            begun, self._brought = self.mirror.clock(), False
             await self._through(self._run_transfer)
+            if not self._brought and self.mirror.clock() - begun < self.look_s:
+                # Something is due, and yet nothing could be done about it: not again at once.
+                await self._until_wanted(self.look_s / 10)
+
+    async def _until_wanted(self, seconds: float) -> None:
+        """Something may be wanted by somebody here, or by another process; or the time has passed."""
+        known = await self._asked(queue_store.revision)
+        ends = self.mirror.clock() + seconds
+        while not (self._wanted.is_set() or self._stopped.is_set()):
+            left = ends - self.mirror.clock()
+            if left <= 0 or await self._asked(queue_store.revision) != known:
+                return
+            await self._wait(self._wanted, min(WISH_S, left))
+
+    async def _take_over_subscriptions(self) -> None:
+        """The subscriptions of the configuration are in force as they stand there now; those that changed are evaluated."""
+        job = functools.partial(
+            declare_subscriptions, declared=declared(self.mirror.settings), now=int(self.mirror.clock())
+        )
+        if changed := await self.mirror.catalogue.write(job):
+            await self.mirror.evaluate_subscriptions(changed)
 
     async def _run_transfer(self) -> None:
         self._transfer = Stopping()
@@ -331,9 +369,13 @@ def _needs_a_start(before: Settings, after: Settings) -> str | None:
     return f"daemon.{' and daemon.'.join(changed)} takes effect when the service is started again"
 
 
-def _next_transfer(conn: sqlite3.Connection) -> int | None:
-    """When there is something to transfer, or to follow, at the earliest."""
-    return 0 if globus_store.open_bundles(conn) else transfer_store.next_not_before(conn)
+def _next_transfer(conn: sqlite3.Connection, *, settings: Settings, now: float) -> int | None:
+    """When there is something to transfer, or to follow, at the earliest; what is paused or at a quota does not count."""
+    if globus_store.open_bundles(conn):
+        return 0
+    reach = Reach()
+    order, _ = read_order(conn, reach, settings.order, now=now)
+    return next_due(conn, order, reach, now=now)
 
 
 def _lately_touched(conn: sqlite3.Connection) -> list[int]:

@@ -18,15 +18,16 @@ from pathlib import Path
 
 from empiar_mirror.active import ActiveFile, BrokenOff, Verdict, worth_recording
 from empiar_mirror.agenda import Agenda
+from empiar_mirror.desk import Desk
 from empiar_mirror.ending import Endings
-from empiar_mirror.fate import CROWDED_BELIEVED, STATE_AFTER, Decision, Next, Tried, decide, outcome_word
-from empiar_mirror.lanes import Desk, Lanes, Run
+from empiar_mirror.fate import CROWDED_BELIEVED, STATE_AFTER, Decision, Next, decide, outcome_word
+from empiar_mirror.feeding import Feeding
+from empiar_mirror.lanes import Lanes, Run
 from empiar_mirror.managed import ManagedChannel
 from empiar_mirror.opening import Opening
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.size_vote import settle_size
 from empiar_mirror.space import Space
-from empiar_mirror.staging import part_path
 from empiar_mirror.threads import in_thread
 from empiar_mirror.transports.base import Outcome, Transport
 from empiar_schema import events, transfer_store
@@ -41,16 +42,15 @@ from empiar_schema.faults import (
     UnreachableFault,
 )
 from empiar_schema.files import Validators
+from empiar_schema.order_settings import OrderSettings
 from empiar_schema.states import Channel, CopyState
 from empiar_schema.transfer_settings import TransferSettings
-from empiar_schema.transfer_store import Attempt, Block, Work
+from empiar_schema.transfer_store import Attempt, Block
 
 #: Waits longer than this are spent in the catalogue (`not_before`), not in memory.
 SHORT_WAIT_S = 2.0
 #: How long a file rests whose only remaining channel is down.
 CHANNEL_DOWN_WAIT_S = 60.0
-CLAIM_FILES = 512
-CLAIM_BYTES = 256 * 2**30
 
 
 class Engine:
@@ -71,13 +71,23 @@ class Engine:
         clock: Callable[[], float] = time.time,
         managed: ManagedChannel | None = None,
         visible_within_s: float = 60.0,
+        rules: OrderSettings | None = None,
+        channels: Sequence[Channel] | None = None,
+        by_subscription: bool = True,
     ) -> None:
-        """`visible_within_s`: how long a network file system may take to show here what Globus has written from elsewhere."""
+        """`channels`: those by which any file may come, all of `transports` if None; others bring what subscriptions name them for, if `by_subscription`.
+
+        `visible_within_s`: how long a network file system may take to show here what Globus has written from elsewhere.
+        """
         self._catalogue = catalogue
         self._staging = staging
         self._transports = transports
         #: Between which files may change. By Globus comes only what its service has delivered.
-        self._channels = tuple(channel for channel in transports if channel is not Channel.GLOBUS)
+        self._channels = tuple(
+            channel
+            for channel in (transports if channels is None else channels)
+            if channel is not Channel.GLOBUS
+        )
         self._managed = managed
         self._managing: asyncio.Task[None] | None = None
         self._visible_within_s = visible_within_s
@@ -89,16 +99,6 @@ class Engine:
         self._clock = clock
         self._agenda = Agenda(settings, {c: t.capabilities for c, t in transports.items()})
         self._pacing = pacing
-        self._lanes = Lanes(
-            self._desk(),
-            agenda=self._agenda,
-            pacing=pacing,
-            opening=Opening(catalogue, staging=staging, threads=threads),
-            transports=transports,
-            settings=settings,
-            threads=threads,
-            log=self,
-        )
         self._active: dict[int, ActiveFile] = {}
         #: Files that are no longer active, and of which the catalogue does not yet say what became.
         self._leaving = 0
@@ -107,12 +107,39 @@ class Engine:
         self._least_priority = transfer_store.ANY_PRIORITY
         self._changed = asyncio.Event()
         self._ending: EmpiarMirrorError | None = None
-        #: Why nothing more is begun; the run ends with it when what fitted is done.
-        self._full: StorageFault | None = None
         self._stopping = False
         #: What asks servers about a file beside the lanes.
         self._asides: set[asyncio.Task[None]] = set()
         self._completing: set[asyncio.Task[None]] = set()
+        desk = self._desk()
+        self._lanes = Lanes(
+            desk,
+            agenda=self._agenda,
+            pacing=pacing,
+            opening=Opening(catalogue, staging=staging, threads=threads),
+            transports=transports,
+            settings=settings,
+            threads=threads,
+            log=self,
+        )
+        self._feeding = Feeding(
+            desk,
+            catalogue=catalogue,
+            staging=staging,
+            agenda=self._agenda,
+            active=self._active,
+            channels=self._channels,
+            others={channel for channel in transports if channel is not Channel.GLOBUS},
+            down=self._down,
+            by_subscription=by_subscription,
+            rules=rules or OrderSettings(),
+            pacing=pacing,
+            space=space,
+            endings=endings,
+            observer=observer,
+            clock=clock,
+            managed=managed,
+        )
 
     async def run(
         self, empiar_ids: Sequence[int] | None, *, least_priority: int = transfer_store.ANY_PRIORITY
@@ -160,15 +187,24 @@ class Engine:
         return Desk(
             over=lambda: self._over,
             exhausted=lambda: self._fed and not self._active,
+            leaving=lambda: self._leaving > 0,
             completing=lambda: len(self._completing),
             change=self._wait_for_change,
             wake=self._wake,
             settle=self._settle,
             failed=self._failed,
             complete=lambda active: self._complete(active, None),
+            shelve=lambda active: self._shelve(active, error=None),
             forget=self._forget,
             end=self._end,
         )
+
+    async def _feed(self, empiar_ids: Sequence[int] | None) -> None:
+        await self._feeding.run(empiar_ids, least_priority=self._least_priority)
+        self._fed = True
+        self._wake()
+        if self._managing is not None:
+            self._managing.cancel()
 
     @property
     def _over(self) -> bool:
@@ -202,92 +238,6 @@ class Engine:
         except (AccountFault, StorageFault, UnreachableFault) as fault:
             self._end(fault)
 
-    # --- feeding: catalogue -> agenda -----------------------------------------------------------------
-
-    async def _feed(self, empiar_ids: Sequence[int] | None) -> None:
-        if self._managed is not None:
-            await self._managed.planned()
-        while not self._over:
-            room = self._full is None and len(self._agenda) < CLAIM_FILES // 2
-            if room and await self._claim(empiar_ids):
-                continue
-            if self._active or self._leaving:
-                # Woken by every file that ends; new work may have become due meanwhile.
-                await self._wait_for_change(5.0)
-                continue
-            if self._full is not None:
-                self._end(self._full)
-                break
-            # Asked first: what is delivered after this answer is under way in it.
-            settled = self._managed is None or await self._managed.settled()
-            due = await self._catalogue.read(
-                functools.partial(
-                    transfer_store.next_not_before,
-                    empiar_ids=empiar_ids,
-                    least_priority=self._least_priority,
-                    delivered_only=not self._channels,
-                )
-            )
-            if due is None and settled:
-                break
-            await self._wait_for_change(5.0 if due is None else max(0.05, due - self._clock()))
-        self._fed = True
-        self._wake()
-        if self._managing is not None:
-            self._managing.cancel()
-
-    async def _claim(self, empiar_ids: Sequence[int] | None) -> bool:
-        claimed = await self._catalogue.write(
-            functools.partial(
-                transfer_store.claim,
-                now=int(self._clock()),
-                limit_files=CLAIM_FILES,
-                limit_bytes=CLAIM_BYTES,
-                empiar_ids=empiar_ids,
-                least_priority=self._least_priority,
-                delivered_only=not self._channels,
-            ),
-            durable=False,  # a claim that a power cut undoes was never made
-        )
-        for position, work in enumerate(claimed):
-            if self._over or not await self._admit(work):
-                for rest in claimed[position:]:
-                    keep = rest.bytes_kept > 0
-                    await self._endings.release(rest.file_id, wait_s=0, error=None, keep_partial=keep)
-                return False
-        return bool(claimed)
-
-    async def _admit(self, work: Work) -> bool:
-        """Whether there is room for the file."""
-        if not work.remote.fits_file_system:
-            error = "its name is longer than file systems allow (255 bytes a component)"
-            await self._endings.park(work.file_id, work.remote, error=error)
-            return True
-        refusal = None
-        if work.delivery is None:  # else its bytes are on the disk, and were counted as they came
-            missing = max(0, (work.size or 0) - work.bytes_kept)
-            refusal = self._space.reserve(work.file_id, missing)
-        if refusal is not None:
-            hint = "Free some space or raise disk.high_watermark, and run the same command again."
-            self._observer(events.Paused(refusal, events.UNTIL_SPACE))
-            self._full = StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
-            return False
-        path = part_path(self._staging, work.remote.empiar_id, work.file_id)
-        tried = Tried(self._first_channel(work), fruitless=work.fruitless)
-        active = self._active[work.file_id] = ActiveFile.of(work, path=path, tried=tried)
-        self._observer(events.StepTaken(work.file_id, "claimed"))
-        self._agenda.add(active)
-        self._wake()
-        return True
-
-    def _first_channel(self, work: Work) -> Channel:
-        """A partial goes on by the channel it came from, unless that one was fruitless of late."""
-        if work.delivery is not None:
-            return Channel.GLOBUS
-        up = [c for c in self._channels if c not in self._down] or list(self._channels)
-        last = work.last_channel
-        return last if last in up and work.bytes_kept and not work.fruitless else up[0]
-
     # --- what sinks report ----------------------------------------------------------------------------
 
     def begun(self, active: ActiveFile, found: Validators, start: int) -> None:
@@ -311,6 +261,7 @@ class Engine:
         if count:
             self._pacing.moved(active.tried.channel, count)
             self._space.wrote(active.file_id, count)
+            self._feeding.moved(count)
             self._observer(events.BytesMoved(active.file_id, count))
 
     def proven(self, active: ActiveFile, blocks: list[Block]) -> asyncio.Future[None]:
@@ -400,7 +351,7 @@ class Engine:
             fault,
             active.tried,
             progressed=progressed,
-            channels=[c for c in self._channels if c not in self._down],
+            channels=[c for c in self._feeding.channels_of(active.work) if c not in self._down],
             retries=self._settings.retries,
             first_wait_s=self._settings.retry_wait_s,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
@@ -435,10 +386,10 @@ class Engine:
 
     async def _channel_down(self, active: ActiveFile, fault: UnreachableFault, channel: Channel) -> None:
         self._down.add(channel)
-        up = [c for c in self._channels if c not in self._down]
-        if not up:
+        if all(c in self._down for c in self._channels):
             self._end(fault)
             return
+        up = [c for c in self._feeding.channels_of(active.work) if c not in self._down]
         usable = next((c for c in up if c not in active.tried.refused), None)
         if usable is None:
             active.verdict = Verdict(Decision(Next.RESUME, channel, CHANNEL_DOWN_WAIT_S), fault)

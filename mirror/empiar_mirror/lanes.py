@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from empiar_mirror.active import ActiveFile, FileLog, FileSink
 from empiar_mirror.agenda import SMALL_BYTES, Agenda
+from empiar_mirror.desk import Desk
 from empiar_mirror.opening import Opening
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.staging import OVERLAP_BYTES
 from empiar_mirror.stretches import UNPROVEN_BYTES, Stretch
-from empiar_mirror.transports.base import Claim, Outcome, Transport
+from empiar_mirror.transports.base import Claim, Transport
 from empiar_schema.faults import ChangedUpstream, EmpiarMirrorError, StorageFault
 from empiar_schema.states import Channel
 from empiar_schema.transfer_settings import TransferSettings
@@ -38,35 +39,6 @@ class Run:
     claim: Claim
     #: When its stream was begun, by the clock of the pacing.
     began_at: float
-
-
-class _Failed(Protocol):
-    def __call__(
-        self, active: ActiveFile, fault: EmpiarMirrorError, *, channel: Channel, progressed: bool
-    ) -> Awaitable[None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What lanes ask of the run that they work for, and tell it."""
-
-    #: Whether the run is at its end, so that nothing more is begun.
-    over: Callable[[], bool]
-    #: Whether nothing will come on the agenda any more.
-    exhausted: Callable[[], bool]
-    #: How many files are being verified or are arriving.
-    completing: Callable[[], int]
-    #: Comes back when something may have changed.
-    change: Callable[[], Awaitable[None]]
-    wake: Callable[[], object]
-    #: One claim has ended.
-    settle: Callable[[Run, Outcome], Awaitable[None]]
-    failed: _Failed
-    #: All bytes of a file stand in its part file.
-    complete: Callable[[ActiveFile], object]
-    #: These blocks of a file, by their starts, are not what was recorded.
-    forget: Callable[[int, Sequence[int]], object]
-    end: Callable[[EmpiarMirrorError], object]
 
 
 class Lanes:
@@ -162,6 +134,12 @@ class Lanes:
         if not self._agenda.wants(active):
             # Since it was chosen another connection has ended it, or is about to begin it anew.
             return []
+        if active.held and not active.remaining.done:
+            # The last of its connections comes here after its stretch; the others only left it.
+            self._agenda.remove(active)
+            if not active.remaining.running:
+                await self._desk.shelve(active)
+            return []
         if active.remaining.done:  # every byte was proven already; only its identity is open
             self._agenda.remove(active)
             await self._confirm(active)
@@ -207,7 +185,7 @@ class Lanes:
         return Run(active, stretch, sink, claim, self._pacing.timer())
 
     def _breaks_off(self, active: ActiveFile, channel: Channel) -> bool:
-        return active.likely_size > SMALL_BYTES and self._pacing.paused(channel)
+        return active.likely_size > SMALL_BYTES and (active.held or self._pacing.paused(channel))
 
     async def _opened(self, batch: Sequence[ActiveFile]) -> bool:
         """Their part files are open; False if the disk refused, which ends the run."""

@@ -20,6 +20,10 @@ class ManagedChannel(Protocol):
             StorageFault: there is no room for what is to come.
         """
 
+    @property
+    def out(self) -> bool:
+        """The service takes nothing in this run any more: what it should have brought comes by other channels."""
+
     async def planned(self) -> None:
         """What shall go by this channel is claimed for it, so that the rest may be claimed for others."""
 

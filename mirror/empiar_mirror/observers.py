@@ -41,6 +41,7 @@ _WARNING: Final = (
     events.NotifyFailed,
     events.SubscriptionHeld,
     events.EvictionRefused,
+    events.SubscriptionLate,
     events.Paused,
     events.WorkLost,
     events.WorkerRefused,

@@ -26,10 +26,10 @@ from empiar_wire.throttle import Bucket, Throttle
 LIVE_KEYS: Final = frozenset({"connections", "requests_per_s", "bandwidth", "limit"})
 
 
-def streams_of(settings: Settings, only: Channel | None = None) -> dict[Channel, str]:
-    """The host, as its gate is named, of each channel that streams and that the configuration, or a command, allows."""
+def streams_of(settings: Settings, channels: Iterable[Channel] | None = None) -> dict[Channel, str]:
+    """The host, as its gate is named, of each of these channels that streams; of those of the configuration, if None."""
     urls = {Channel.HTTPS: settings.archive.https_url, Channel.FTP: settings.archive.ftp_url}
-    allowed = (only,) if only else settings.transfer.channels
+    allowed = settings.transfer.channels if channels is None else channels
     return {channel: gate_name(urls[channel]) for channel in allowed if channel in urls}
 
 
@@ -55,7 +55,14 @@ def begun_anew(before: Settings, after: Settings) -> bool:
 
     def built_in(settings: Settings) -> object:
         transfer = settings.transfer.model_dump(exclude=set(LIVE_KEYS))
-        return transfer, settings.archive, settings.disk, settings.globus, settings.crawl.contact
+        return (
+            transfer,
+            settings.archive,
+            settings.disk,
+            settings.globus,
+            settings.order,
+            settings.crawl.contact,
+        )
 
     return built_in(before) != built_in(after)
 
@@ -96,11 +103,11 @@ class Pacing:
     _told: tuple[int | None, int, str | None] | None = None
     _changed: Callable[[], object] = lambda: None
 
-    def begin(self, settings: Settings, hosts: Hosts, only: Channel | None = None) -> None:
-        """A transfer begins, over `hosts`, by the channels of `settings` or by one only."""
+    def begin(self, settings: Settings, hosts: Hosts, channels: Iterable[Channel]) -> None:
+        """A transfer begins, over `hosts`, by these channels, as far as they stream."""
         self.settings, self._hosts = settings, hosts
         self._streams = {}
-        for channel, host in streams_of(self.settings, only).items():
+        for channel, host in streams_of(self.settings, channels).items():
             known = self._learnt.setdefault((channel, host), Congestion(self.settings.transfer.connections))
             self._streams[channel] = _Stream(host, known)
         self._in_force()

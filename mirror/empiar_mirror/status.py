@@ -9,12 +9,14 @@ from typing import Final
 
 from empiar_mirror.globus.task_status import GlobusTask, failed_lately, open_tasks, shares_of
 from empiar_mirror.job_status import MakerStatus, StuckJob, makers_of, stuck_jobs
+from empiar_mirror.order_facts import Reach, next_due, read_order, resting
 from empiar_mirror.plan import Moved
 from empiar_mirror.plan_facts import recent_attempts
 from empiar_schema.codes import state_list
+from empiar_schema.order_settings import OrderSettings
 from empiar_schema.settings import GlobusSettings
 from empiar_schema.states import FAILED, Channel, CopyState
-from empiar_schema.transfer_store import next_not_before
+from empiar_schema.times import iso
 
 #: The rate is that of the attempts which ended within this time.
 RATE_WINDOW_S: Final = 900
@@ -75,6 +77,16 @@ class HeldSubscription:
 
 
 @dataclass(frozen=True, slots=True)
+class LateSubscription:
+    """A subscription of which something was to be here by now."""
+
+    name: str
+    #: When its earliest deadline ended, ISO 8601.
+    due_at: str
+    bytes_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole answer of `status`. Times are epoch seconds, rates bytes per second."""
 
@@ -102,6 +114,9 @@ class Status:
     rests: str | None = None
     #: Connections that each channel may use now, as the process at work has found out.
     connections: Mapping[str, int] = field(default_factory=dict)
+    #: Files that wait because whoever wants them is paused or at a quota.
+    files_resting: int = 0
+    late_subscriptions: tuple[LateSubscription, ...] = ()
 
     @property
     def files_left(self) -> int:
@@ -163,13 +178,14 @@ def read_status(
     # Every file of a complete entry is here, so only the others can hold something stuck.
     open_ids = [e.empiar_id for e in entries if e.here_files + e.evicted_files < e.wanted_files]
     shares = shares_of(connection, ids)
+    resting_files, late, next_try_at = _by_order(connection, open_ids, now)
     return Status(
         entries=entries,
         stuck=_stuck(connection, open_ids),
         failed_files=sum(entry.failed_files for entry in entries),
         bytes_per_s=_rate(_moved_lately(connection, now)),
         last_bytes_at=int(latest[0].ended_at) if latest else None,
-        next_try_at=next_not_before(connection, empiar_ids=open_ids) if open_ids else None,
+        next_try_at=next_try_at,
         worker=worker,
         makers=makers,
         stuck_jobs=stuck_jobs(connection, makers),
@@ -179,7 +195,27 @@ def read_status(
         held_subscriptions=_held(connection),
         rests=rests,
         connections=dict(connections or {}) if worker is not None else {},
+        files_resting=resting_files,
+        late_subscriptions=late,
     )
+
+
+def _by_order(
+    connection: sqlite3.Connection, open_ids: Sequence[int], now: float
+) -> tuple[int, tuple[LateSubscription, ...], int | None]:
+    """How many files rest for their subscriptions, which of these are late, and when the next file may be tried."""
+    if not open_ids:
+        return 0, (), None
+    reach = Reach(frozenset(open_ids))
+    # Neither a rest nor a deadline depends on what waiting adds to priorities.
+    order, _ = read_order(connection, reach, OrderSettings(), now=now)
+    rests = sum(rest.standing.queue.files for rest in resting(connection, order, now=now))
+    late = tuple(
+        LateSubscription(order.wanters[number].name, iso(int(tight.due)) or "", tight.bytes_left)
+        for number, tight in sorted(order.tight.items())
+        if tight.late
+    )
+    return rests, late, next_due(connection, order, reach, now=now)
 
 
 def _held(connection: sqlite3.Connection) -> tuple[HeldSubscription, ...]:
@@ -219,7 +255,7 @@ def judge_health(
     Whoever sees bytes before the catalogue has them gives the time of the last ones, `progressed_at`.
     """
     attention = _for_a_person(status)
-    if status.files_left <= 0:
+    if status.files_left - status.files_resting <= 0:
         return Health(attention=tuple(attention))
     if disk_refusal is not None:
         attention.append(f"the disk takes nothing more: {disk_refusal}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from empiar_mirror.transports.base import Transport
 from empiar_mirror.transports.ftp import FtpTransport
 from empiar_mirror.transports.globus import GlobusTransport
 from empiar_mirror.transports.https import HttpsTransport
-from empiar_schema import globus_endings, globus_store
+from empiar_schema import globus_endings, globus_store, queue_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.settings import CrawlSettings, Settings
@@ -59,10 +60,14 @@ class Transferring:
             UnreachableFault: no channel reaches the archive.
         """
         async with AsyncExitStack() as stack:
-            streams = self.transports(stack, channel)
+            named = await self.catalogue.read(_channels_named) if channel is None else frozenset()
+            streams = self.transports(stack, channel, also=named)
             space = await self._space()
-            keeper = await self._keeper(stack, ids, channel, space=space)
-            engine = self._engine(streams, space=space, keeper=keeper)
+            keeper = await self._keeper(stack, ids, channel, space=space, forced=Channel.GLOBUS in named)
+            own = (channel,) if channel else self.settings.transfer.channels
+            engine = self._engine(
+                streams, space=space, keeper=keeper, channels=own, by_subscription=channel is None
+            )
             with self.stopping.telling(engine.stop):
                 if not self.stopping.stopped:
                     await engine.run(ids, least_priority=least_priority)
@@ -90,13 +95,16 @@ class Transferring:
         failed = await self.catalogue.read(functools.partial(failed_files, ids=entries, only=set(files)))
         return entries, failed
 
-    def transports(self, stack: AsyncExitStack, channel: Channel | None) -> dict[Channel, Transport]:
-        """The channels that stream, of `channel` or of the configuration; none where only Globus is allowed."""
+    def transports(
+        self, stack: AsyncExitStack, channel: Channel | None, *, also: Collection[Channel] = ()
+    ) -> dict[Channel, Transport]:
+        """The channels that stream, of `channel` or of the configuration and `also`; none where only Globus is allowed."""
         transfer = self.settings.transfer
         hosts = hosts_within(transfer, contact=self.settings.crawl.contact)
-        self.pacing.begin(self.settings, hosts, channel)
+        names = (channel,) if channel else tuple(dict.fromkeys((*transfer.channels, *sorted(also))))
+        self.pacing.begin(self.settings, hosts, names)
         transports: dict[Channel, Transport] = {}
-        for name in (channel,) if channel else transfer.channels:
+        for name in names:
             match name:
                 case Channel.HTTPS:
                     transport: Transport = HttpsTransport(
@@ -125,6 +133,7 @@ class Transferring:
         channel: Channel | None,
         *,
         space: Space,
+        forced: bool = False,
     ) -> TaskKeeper | None:
         """What runs the Globus channel; None where it has nothing to do.
 
@@ -132,7 +141,7 @@ class Transferring:
         files are fetched by that.
         """
         channels = (channel,) if channel else self.settings.transfer.channels
-        allowed = Channel.GLOBUS in channels
+        allowed = Channel.GLOBUS in channels or forced
         if not allowed:
             if not await self.catalogue.read(globus_store.open_bundles):
                 return None
@@ -165,6 +174,8 @@ class Transferring:
         *,
         space: Space,
         keeper: TaskKeeper | None = None,
+        channels: Sequence[Channel] | None = None,
+        by_subscription: bool = True,
     ) -> Engine:
         deliveries = GlobusTransport(delivery_folder(self.folders.staging))
         transports: dict[Channel, Transport] = {**streams, Channel.GLOBUS: deliveries}
@@ -197,11 +208,20 @@ class Transferring:
             clock=self.clock,
             managed=keeper,
             visible_within_s=2 * self.settings.globus.poll,
+            rules=self.settings.order,
+            channels=channels,
+            by_subscription=by_subscription,
         )
 
     async def _space(self) -> Space:
         held = await self.catalogue.read(bytes_held)
         return Space(self.folders.staging, self.settings.disk, held_bytes=held)
+
+
+def _channels_named(conn: sqlite3.Connection) -> frozenset[Channel]:
+    """Channels that subscriptions name for their files."""
+    found = queue_store.wanters(conn).values()
+    return frozenset(one.channel for one in found if one.channel is not None and not one.paused)
 
 
 def hosts_within(limits: CrawlSettings | TransferSettings, *, contact: str) -> Hosts:

@@ -12,7 +12,7 @@ from empiar_mirror.eviction.reasons import came_back, why_evicted
 from empiar_mirror.globus import reasons as by_globus
 from empiar_mirror.job_status import makers_of, why_derived, why_made
 from empiar_mirror.pacing import pause_of
-from empiar_mirror.subscriptions.reasons import why_subscribed
+from empiar_mirror.subscriptions.reasons import why_it_waits, why_subscribed
 from empiar_schema.codes import STATE_CODES, words_of
 from empiar_schema.globus_states import ITEM_CODES, ItemState
 from empiar_schema.paths import accession, text_from_bytes
@@ -62,7 +62,10 @@ def why_entry(
 ) -> list[Reason]:
     """The entry as a whole, one sentence for each state that keeps files away, and one for each subscription that selects it."""
     reasons = _why_entry(connection, empiar_id, worker=worker, settings=settings, now=now)
-    told = why_subscribed(connection, empiar_id)
+    told = [
+        *why_subscribed(connection, empiar_id),
+        *why_it_waits(connection, empiar_id, settings.order, now=now),
+    ]
     if any(reason.state == "progress" for reason in reasons) and (rest := pause_of(settings, now)):
         sentence = f"over HTTPS and FTP nothing comes now: {rest.sentence(now)}"
         reasons.append(Reason(empiar_id, None, "rest", sentence))

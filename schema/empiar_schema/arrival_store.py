@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from empiar_schema import queue_store
 from empiar_schema.codes import STATES, UNIT_CODES, state_list
 from empiar_schema.copies import Arrival, HereFile, is_gone, move, state_of
 from empiar_schema.eviction_store import note_return
@@ -43,15 +44,16 @@ def record_arrivals(conn: sqlite3.Connection, arrivals: Sequence[Arrival], *, no
         CatalogueFault: a copy that is here with another sha256 would be overwritten, or the copy may not arrive
             from its state.
     """
-    for arrival in arrivals:
-        _record_arrival(conn, arrival, now=now)
+    brought = [one for one in arrivals if _record_arrival(conn, one, now=now)]
+    queue_store.charge(conn, ((one.file_id, one.size) for one in brought), now=now)
 
 
-def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> None:
+def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> bool:
+    """Whether it had not been recorded before."""
     file_id, found = arrival.file_id, arrival.validators
     if state_of(conn, file_id) in HERE:
         _require_same(conn, arrival)
-        return
+        return False
     move(conn, file_id, CopyState.ARRIVED)
     empiar_id = _record_file_facts(conn, arrival, now=now)
     note_return(conn, empiar_id, file_id, sha256=arrival.sha256, now=now)
@@ -70,6 +72,7 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
         record_image(conn, file_id, arrival.image)
     if is_gone(conn, file_id):
         move(conn, file_id, CopyState.WITHDRAWN)
+    return True
 
 
 def _require_same(conn: sqlite3.Connection, arrival: Arrival) -> None:

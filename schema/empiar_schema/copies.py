@@ -60,6 +60,9 @@ class Work:
     bytes_kept: int
     #: Set where all its bytes stand in staging by the word of Globus.
     delivery: Delivery | None = None
+    #: The queue from which it was claimed, and the only channel by which whoever wants it lets it come; None for any.
+    queue_id: int = 0
+    only_channel: Channel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ def forget_partial(conn: sqlite3.Connection, file_id: int) -> None:
 
 _WORK: Final = (
     "SELECT d.empiar_id, d.path, f.name, f.bytes, f.bytes_exact, f.modified_at, c.fruitless,"
-    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, b.submitted_at, g.delivered_at"
+    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, c.queue_id, b.submitted_at, g.delivered_at"
     " FROM copy c JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id"
     f" LEFT JOIN globus_item g ON g.file_id = c.file_id AND g.state = {ITEM_CODES[ItemState.DELIVERED]}"
     " LEFT JOIN globus_bundle b ON b.bundle_id = g.bundle_id"
@@ -170,7 +173,7 @@ def work_of(conn: sqlite3.Connection, file_ids: Iterable[int]) -> list[Work]:
 def _work(conn: sqlite3.Connection, file_id: int) -> Work:
     (
         empiar_id, directory, name, size, exact, modified_at, fruitless, attempts, channel,
-        v_size, v_modified_at, v_etag, bytes_here, submitted_at, delivered_at,
+        v_size, v_modified_at, v_etag, bytes_here, queue_id, submitted_at, delivered_at,
     ) = conn.execute(_WORK, (file_id,)).fetchone()  # fmt: skip
     known = Validators(v_size, v_modified_at, v_etag)
     return Work(
@@ -185,6 +188,7 @@ def _work(conn: sqlite3.Connection, file_id: int) -> Work:
         validators=None if known == Validators() else known,
         bytes_kept=bytes_here,
         delivery=None if delivered_at is None else Delivery(submitted_at or delivered_at, delivered_at),
+        queue_id=queue_id,
     )
 
 

@@ -347,6 +347,17 @@ class SubscriptionMatched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionLate(Event):
+    """What the subscription wants was to be here by now, and so many bytes of it are not."""
+
+    name = "subscription.late"
+    subscription: str
+    #: When its earliest deadline ended, epoch seconds.
+    due: int
+    bytes_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionHeld(Event):
     """A subscription rests until somebody resumes it: its query broke, or its result is not to be trusted."""
 

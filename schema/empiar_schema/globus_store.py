@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from empiar_schema.codes import STATE_CODES
@@ -50,20 +50,32 @@ _COLUMNS: Final = (
 
 
 def candidates(
-    conn: sqlite3.Connection, empiar_id: int, *, least_priority: int, now: int, begun_too: bool = False
+    conn: sqlite3.Connection,
+    empiar_id: int,
+    *,
+    least_priority: int,
+    now: int,
+    begun_too: bool = False,
+    queues: Collection[int] | None = None,
 ) -> Iterator[Candidate]:
-    """The entry's wanted files that are in no bundle, in the order of the listing; read as they are used.
+    """The entry's wanted files that are in no bundle, in the order of the listing, of these `queues` alone if given; read as they are used.
 
     Without `begun_too`, files that another channel has begun, or that rest after a failure, are left out.
     """
     # Numbers are sorted, not rows, and the loops run in their order; without a limit SQLite would pass over the sorting.
     rows = conn.execute(
         "WITH waiting AS MATERIALIZED (SELECT file_id FROM copy WHERE empiar_id = :entry AND state <= 1"
-        f" AND priority >= :least AND (:begun_too OR {_FRESH}) ORDER BY file_id LIMIT -1)"
+        f" AND queue_id IN (SELECT queue_id FROM queue WHERE empiar_id = :entry AND priority >= :least) AND (:queues IS NULL OR queue_id IN (SELECT value FROM json_each(:queues))) AND (:begun_too OR {_FRESH}) ORDER BY file_id LIMIT -1)"
         " SELECT f.file_id, d.empiar_id, d.path, f.name, f.bytes, ifnull(g.tries, 0) FROM waiting w"
         " CROSS JOIN file f ON f.file_id = w.file_id CROSS JOIN directory d ON d.directory_id = f.directory_id"
         f" LEFT JOIN globus_item g ON g.file_id = w.file_id WHERE ifnull(g.state, {_FREED}) = {_FREED}",
-        {"entry": empiar_id, "least": least_priority, "now": now, "begun_too": begun_too},
+        {
+            "entry": empiar_id,
+            "least": least_priority,
+            "now": now,
+            "begun_too": begun_too,
+            "queues": None if queues is None else json.dumps(sorted(queues)),
+        },
     )
     return (Candidate(*row) for row in rows)
 

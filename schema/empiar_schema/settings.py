@@ -36,6 +36,7 @@ from empiar_schema.layout_views import (
     unknown_view,
 )
 from empiar_schema.notify_settings import NotifySettings
+from empiar_schema.order_settings import OrderSettings
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
@@ -242,7 +243,13 @@ class SubscriptionSettings(Table):
     budget: Bytes | None = Field(default=None, gt=0, examples=["20TiB"])
     """Bytes that it may make wanted in all; not set means no limit of its own."""
     channel: Channel | None = Field(default=None, examples=["globus"])
-    """Channel for its files: that of sync --subscription, unless --channel names another."""
+    """Channel for files that nobody else wants, in every transfer that does not name another."""
+    quota: Bytes | None = Field(default=None, gt=0, examples=["5TiB"])
+    """Bytes that its files may hold here; at the quota they wait. Not set means no limit of its own."""
+    share: float = Field(default=1.0, ge=0.001, le=1000)
+    """Its part of what is brought among subscriptions of equal priority: with 2, twice as much as with 1."""
+    deadline: Seconds | None = Field(default=None, gt=0, examples=["30d"])
+    """Its files should be here so long after they became wanted; they go first when that becomes tight."""
     new_only: bool = False
     """Whether only what the archive shows after the subscription was made is wanted."""
 
@@ -284,6 +291,7 @@ class Settings(Table):
     scrub: ScrubSettings = ScrubSettings()
     making: MakingSettings = MakingSettings()
     daemon: DaemonSettings = DaemonSettings()
+    order: OrderSettings = OrderSettings()
     cluster: ClusterSettings = ClusterSettings()
     hook: dict[FolderName, HookSettings] = Field(default={})
     """External programs that run on arrived files, by name; see docs/hooks.md."""

@@ -7,12 +7,13 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from empiar_schema import queue_store
 from empiar_schema.faults import ConfigFault
 from empiar_schema.states import Channel
 from empiar_schema.subscriptions import Definition, Interest, MatchRow, Recorded, Selects, Subscription
 
 _COLUMNS: Final = (
-    "name, sql, view, priority, budget_bytes, channel, new_only, number, created_at, declared, paused, selects,"
+    "name, sql, view, priority, budget_bytes, channel, new_only, quota_bytes, share, deadline_s, number, created_at, declared, paused, selects,"
     " match_count, entry_count, file_count, evaluated_at, new_since, held_at, held_reason"
 )
 
@@ -40,9 +41,10 @@ def subscription_named(conn: sqlite3.Connection, name: str) -> Subscription:
 
 
 def _of(row: tuple[Any, ...]) -> Subscription:
-    name, sql, view, priority, budget, channel, new_only, number, created_at, declared, paused, *rest = row
+    name, sql, view, priority, budget, channel, new_only, quota, share, deadline, *others = row
+    number, created_at, declared, paused, *rest = others
     named = Channel(channel) if channel is not None else None
-    definition = Definition(name, sql, view, priority, budget, named, bool(new_only))
+    definition = Definition(name, sql, view, priority, budget, named, bool(new_only), quota, share, deadline)
     return Subscription(definition, number, created_at, bool(declared), bool(paused), *rest)
 
 
@@ -82,7 +84,7 @@ def declare_subscriptions(
             renewed = wanted.new_only and not before.definition.new_only
             conn.execute(
                 "UPDATE subscription SET sql = ?, view = ?, priority = ?, budget_bytes = ?, channel = ?, new_only = ?,"
-                " declared = 1, paused = 0, new_since = CASE WHEN ? THEN NULL ELSE new_since END WHERE name = ?",
+                " quota_bytes = ?, share = ?, deadline_s = ?, declared = 1, paused = 0, new_since = CASE WHEN ? THEN NULL ELSE new_since END WHERE name = ?",
                 (*_values(wanted), renewed, wanted.name),
             )
         else:
@@ -99,23 +101,42 @@ def declare_subscriptions(
     return tuple(changed)
 
 
-def _values(wanted: Definition) -> tuple[str | int | None, ...]:
+def _values(wanted: Definition) -> tuple[str | float | None, ...]:
     channel = wanted.channel.value if wanted.channel is not None else None
     return (
         wanted.sql, wanted.view, wanted.priority, wanted.budget_bytes, channel, int(wanted.new_only),
+        wanted.quota_bytes, wanted.share, wanted.deadline_s,
     )  # fmt: skip
 
 
 def _insert(conn: sqlite3.Connection, wanted: Definition, *, declared: bool, now: int) -> None:
     conn.execute(
-        "INSERT INTO subscription (name, sql, view, priority, budget_bytes, channel, new_only, declared, created_at,"
-        " number) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ifnull(max(number), 0) + 1 FROM subscription",
+        "INSERT INTO subscription (name, sql, view, priority, budget_bytes, channel, new_only, quota_bytes,"
+        " share, deadline_s, declared, created_at, number)"
+        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ifnull(max(number), 0) + 1 FROM subscription",
         (wanted.name, *_values(wanted), declared, now),
     )
 
 
+def set_subscription(conn: sqlite3.Connection, name: str, wanted: Definition) -> None:
+    """The subscription has the priority, budget, channel, quota, share and deadline of `wanted`; its query and view stay."""
+    channel = wanted.channel.value if wanted.channel is not None else None
+    conn.execute(
+        "UPDATE subscription SET priority = ?, budget_bytes = ?, channel = ?, quota_bytes = ?, share = ?, deadline_s = ?"
+        " WHERE name = ?",
+        (
+            wanted.priority, wanted.budget_bytes, channel, wanted.quota_bytes, wanted.share, wanted.deadline_s,
+            name,
+        ),
+    )  # fmt: skip
+
+
 def remove_subscription(conn: sqlite3.Connection, name: str) -> None:
     """The subscription and its list of matches are no more. What it made wanted stays wanted, what is here stays here."""
+    for number, priority in conn.execute(
+        "SELECT number, priority FROM subscription WHERE name = ?", (name,)
+    ).fetchall():
+        queue_store.leave(conn, number, priority=priority)
     conn.execute(
         "DELETE FROM subscription_match WHERE number = (SELECT number FROM subscription WHERE name = ?)",
         (name,),
@@ -124,7 +145,7 @@ def remove_subscription(conn: sqlite3.Connection, name: str) -> None:
 
 
 def pause_subscription(conn: sqlite3.Connection, name: str) -> None:
-    """The subscription is not evaluated until it is resumed."""
+    """The subscription is not evaluated until it is resumed, and files that only it wants wait."""
     conn.execute("UPDATE subscription SET paused = 1 WHERE name = ?", (name,))
 
 
@@ -223,19 +244,6 @@ def record_evaluation(
         " WHERE number = ?",
         (selects, matches, entries, files, now, number),
     )
-
-
-def hurry(
-    conn: sqlite3.Connection, ids: Iterable[int], file_ids: Collection[int] | None, *, priority: int
-) -> None:
-    """What waits of these entries, or of these files of them, has at least this priority."""
-    files = None if file_ids is None else json.dumps(sorted(file_ids))
-    for empiar_id in ids:
-        conn.execute(
-            "UPDATE copy SET priority = :priority WHERE empiar_id = :entry AND state <= 1 AND priority < :priority"
-            " AND (:files IS NULL OR file_id IN (SELECT value FROM json_each(:files)))",
-            {"priority": priority, "entry": empiar_id, "files": files},
-        )
 
 
 # --- questions ----------------------------------------------------------------------------------------------

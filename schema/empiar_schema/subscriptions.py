@@ -24,6 +24,12 @@ class Definition:
     budget_bytes: int | None = None
     channel: Channel | None = None
     new_only: bool = False
+    #: Bytes that its files may hold here; at the quota they wait.
+    quota_bytes: int | None = None
+    #: Its part among subscriptions of equal priority.
+    share: float = 1.0
+    #: Its files should be here so long after they became wanted.
+    deadline_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

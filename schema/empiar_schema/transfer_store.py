@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from empiar_schema import queue_store
 from empiar_schema.arrival_store import (
     here_files,
     here_ids,
@@ -39,6 +41,7 @@ from empiar_schema.copies import (
 from empiar_schema.faults import DEFECT, CatalogueFault
 from empiar_schema.files import Validators
 from empiar_schema.globus_states import ITEM_CODES, ItemState
+from empiar_schema.queues import Wish
 from empiar_schema.states import FAILED, Channel, CopyState
 
 __all__ = [
@@ -48,13 +51,18 @@ __all__ = [
     "Attempt",
     "Block",
     "HereFile",
+    "Taken",
+    "Turn",
     "Work",
     "claim",
+    "claim_from",
     "claimed_files",
     "follow_listing",
     "forget_blocks",
+    "give_back",
     "here_files",
     "here_ids",
+    "next_brought",
     "next_not_before",
     "park",
     "part_blocks",
@@ -85,35 +93,67 @@ _UNFINISHED: Final = state_list((_S.WANTED, _S.PARTIAL, _S.CLAIMED))
 
 # --- wishes -------------------------------------------------------------------------------------------------
 
+#: Files of an entry of which nobody wanted a copy so far.
+_UNASKED: Final = (
+    " FROM directory d JOIN file f ON f.directory_id = d.directory_id LEFT JOIN file_absence a ON a.file_id = f.file_id"
+    " WHERE d.empiar_id = ?1 AND a.gone_at IS NULL AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.file_id = f.file_id)"
+)
 _LISTED: Final = (
     " FROM directory d JOIN file f ON f.directory_id = d.directory_id"
     " LEFT JOIN file_absence a ON a.file_id = f.file_id WHERE a.gone_at IS NULL AND "
 )
 _WANT: Final = (
-    "INSERT INTO copy (file_id, empiar_id, state, priority, bytes, wanted_at)"
-    f" SELECT f.file_id, d.empiar_id, {_WANTED}, ?2, f.bytes, ?3{_LISTED}{{}} ON CONFLICT DO NOTHING"
+    "INSERT INTO copy (file_id, empiar_id, state, bytes, wanted_at, queue_id, rank)"
+    f" SELECT f.file_id, d.empiar_id, {_WANTED}, f.bytes, ?2, ?3, {queue_store.RANK}{_LISTED}{{}} ON CONFLICT DO NOTHING"
 )
-#: A later wish may raise the priority of what is not here yet, never lower it.
-_HURRY: Final = f"UPDATE copy SET priority = ?2 WHERE state IN ({_UNFINISHED}) AND priority < ?2 AND file_id "
 
 
-def want_entry(conn: sqlite3.Connection, empiar_id: int, *, now: int, priority: int = 0) -> int:
-    """Every listed file of the entry that is not gone is wanted; returns how many are newly so. Copies that exist keep their state."""
-    waiting_before, _ = unfinished(conn, empiar_ids=[empiar_id])
-    new = conn.execute(
-        _WANT.format("d.empiar_id = ?1 ORDER BY f.file_id"), (empiar_id, priority, now)
-    ).rowcount
-    if waiting_before:
-        conn.execute(f"{_HURRY} IN (SELECT f.file_id {_LISTED} d.empiar_id = ?1)", (empiar_id, priority))
-    return new
+def want_entry(
+    conn: sqlite3.Connection, empiar_id: int, *, now: int, priority: int = 0, subscription: int | None = None
+) -> int:
+    """Every listed file of the entry that is not gone is wanted; returns how many are newly so. Copies that exist keep their state.
+
+    Asked for by name with this priority, or by the `subscription` of this number. A later wish raises the priority of what
+    waits, never lowers it.
+    """
+    wish = Wish(priority, subscription)
+    queue_store.join(conn, empiar_id, wish, now=now)
+    listed = conn.execute(f"SELECT EXISTS (SELECT 1 {_UNASKED})", (empiar_id,)).fetchone()[0]
+    if not listed:
+        return 0
+    queue = queue_store.queue_of(conn, empiar_id, wish, now=now)
+    return conn.execute(_WANT.format("d.empiar_id = ?1 ORDER BY f.file_id"), (empiar_id, now, queue)).rowcount
 
 
-def want_files(conn: sqlite3.Connection, file_ids: Iterable[int], *, now: int, priority: int = 0) -> int:
-    """These files are wanted; returns how many are newly so. Gone and unknown files are passed over."""
-    new = 0
-    for file_id in file_ids:
-        new += conn.execute(_WANT.format("f.file_id = ?1"), (file_id, priority, now)).rowcount
-        conn.execute(f"{_HURRY} = ?1", (file_id, priority))
+def want_files(
+    conn: sqlite3.Connection,
+    file_ids: Iterable[int],
+    *,
+    now: int,
+    priority: int = 0,
+    subscription: int | None = None,
+) -> int:
+    """As `want_entry`, of these files. Gone and unknown files are passed over."""
+    by_entry: dict[int, list[int]] = {}
+    query = (
+        "SELECT d.empiar_id, f.file_id FROM json_each(?) j CROSS JOIN file f ON f.file_id = j.value"
+        " JOIN directory d ON d.directory_id = f.directory_id"
+    )
+    for empiar_id, file_id in conn.execute(query, (json.dumps(list(file_ids)),)).fetchall():
+        by_entry.setdefault(empiar_id, []).append(file_id)
+    wish, new = Wish(priority, subscription), 0
+    for empiar_id, of_entry in by_entry.items():
+        queue_store.join(conn, empiar_id, wish, now=now, file_ids=of_entry)
+        chosen = json.dumps(of_entry)
+        unasked = (
+            "SELECT EXISTS (SELECT 1 FROM json_each(?) j LEFT JOIN file_absence a ON a.file_id = j.value"
+            " WHERE a.gone_at IS NULL AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.file_id = j.value))"
+        )
+        if not conn.execute(unasked, (chosen,)).fetchone()[0]:
+            continue
+        queue = queue_store.queue_of(conn, empiar_id, wish, now=now)
+        those = "f.file_id IN (SELECT value FROM json_each(?1)) ORDER BY f.file_id"
+        new += conn.execute(_WANT.format(those), (chosen, now, queue)).rowcount
     return new
 
 
@@ -153,6 +193,7 @@ def retry_failed(
             f" WHERE {chosen}",
             named,
         ).rowcount
+        queue_store.woken(conn, empiar_id)
     return renewed
 
 
@@ -209,97 +250,154 @@ def claim(
     least_priority: int = ANY_PRIORITY,
     delivered_only: bool = False,
 ) -> list[Work]:
-    """Up to so many files and bytes (at least one file) go from wanted or partial to claimed, by priority, then entry, then path order, those whose `not_before` has passed.
+    """Up to so many files and bytes (at least one file) go from wanted or partial to claimed, by priority, then entry, then as in `claim_from`.
 
-    Bytes already kept do not count. Copies below `least_priority` wait. Path order is that of the entry's first listing; files listed later follow.
-    With `delivered_only`, only what Globus has brought into staging.
+    Queues below `least_priority` wait; shares, quotas and pauses are not looked at: that is the business of whoever decides on turns.
     """
+    works: list[Work] = []
+    for queue in queue_store.waiting_queues(conn, empiar_ids=empiar_ids, least_priority=least_priority):
+        if len(works) >= limit_files or (works and limit_bytes <= 0):
+            break
+        turn = Turn(
+            queue.queue_id,
+            limit_files - len(works),
+            limit_bytes,
+            at_least_one=not works,
+            delivered_only=delivered_only,
+        )
+        taken = claim_from(conn, turn, now=now)
+        works += taken.works
+        limit_bytes -= taken.bytes
+        if taken.cut:
+            break
+    return works
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How much may be claimed from one queue now."""
+
+    queue_id: int
+    files: int
+    bytes: int
+    #: The first file may be larger than `bytes`.
+    at_least_one: bool = True
+    #: No file may be claimed beyond this, in whole bytes: what quotas leave. None means no limit.
+    room: int | None = None
+    #: Only what Globus has brought into staging; with `or_given_back`, also what it has given back.
+    delivered_only: bool = False
+    or_given_back: bool = False
+    #: By which channel alone its files may come.
+    channel: Channel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one turn claimed."""
+
+    queue_id: int
+    works: list[Work]
+    #: Missing bytes of the files claimed, and their bytes in all.
+    bytes: int
+    whole_bytes: int
+    #: A file was left because of its size.
+    cut: bool
+    #: It holds no more that may be tried now, or that there is room for.
+    exhausted: bool
+
+
+def claim_from(conn: sqlite3.Connection, turn: Turn, *, now: int) -> Taken:
+    """Files of the queue, as many as the turn allows, go from wanted or partial to claimed: by rank, then in the order of the listing.
+
+    Those whose `not_before` has not passed are left. Bytes already kept do not count. Listing order is that of the entry's
+    first listing; files listed later follow.
+    """
+    delivered = ""
+    if turn.delivered_only:
+        delivered = f" AND ({_GIVEN_BACK if turn.or_given_back else _IS_DELIVERED})"
+    rows = conn.execute(
+        "SELECT file_id, max(ifnull(bytes, 0) - bytes_here, 0), ifnull(bytes, 0) FROM copy INDEXED BY copy_claimable"
+        f" WHERE state <= 1 AND queue_id = ? AND not_before <= ?{delivered} ORDER BY rank, file_id LIMIT ?",
+        (turn.queue_id, now, turn.files),
+    ).fetchall()
     chosen: list[int] = []
-    room = limit_bytes
-    claimable = _claimable(
-        conn,
-        empiar_ids,
-        now=now,
-        limit=limit_files,
-        least_priority=least_priority,
-        delivered_only=delivered_only,
-    )
-    for file_id, missing_bytes in claimable:
-        if chosen and missing_bytes > room and not delivered_only:
+    left, whole, cut, full = turn.bytes, 0, False, False
+    for file_id, missing, size in rows:
+        first = turn.at_least_one and not chosen
+        # What is delivered is on the disk already.
+        if missing > left and not first and not turn.delivered_only:
+            cut = True
+            break
+        if turn.room is not None and whole + size > turn.room:
+            full = True
             break
         chosen.append(file_id)
-        room -= missing_bytes
+        left -= missing
+        whole += size
     conn.executemany(
         f"UPDATE copy SET state = {_CLAIMED} WHERE file_id = ?", [(file_id,) for file_id in chosen]
     )
-    return work_of(conn, chosen)
-
-
-def _claimable(
-    conn: sqlite3.Connection,
-    empiar_ids: Sequence[int] | None,
-    *,
-    now: int,
-    limit: int,
-    least_priority: int,
-    delivered_only: bool,
-) -> Iterator[tuple[int, int]]:
-    """File and missing bytes of what may be claimed, in order."""
-    # In the order of the index also then: where only Globus may bring files, nearly all that waits has been delivered.
-    delivered = _IS_DELIVERED if delivered_only else ""
-    query = (
-        "SELECT file_id, max(ifnull(bytes, 0) - bytes_here, 0) FROM copy INDEXED BY copy_claimable"
-        f" WHERE state <= 1 AND not_before <= ? {delivered} {{}} LIMIT ?"
+    if chosen:
+        conn.execute("UPDATE queue SET served_at = ? WHERE queue_id = ?", (now, turn.queue_id))
+    works = work_of(conn, chosen)
+    if turn.channel is not None:
+        works = [replace(work, only_channel=turn.channel) for work in works]
+    return Taken(
+        turn.queue_id,
+        works,
+        turn.bytes - left,
+        whole,
+        cut,
+        exhausted=full or (not cut and len(rows) < turn.files),
     )
-    if empiar_ids is None:
-        order = "AND priority >= ? ORDER BY priority DESC, empiar_id, file_id"
-        yield from conn.execute(query.format(order), (now, least_priority, limit)).fetchall()
-        return
-    entries = sorted(set(empiar_ids) & set(_entries_with(conn, (_S.WANTED, _S.PARTIAL))))
-    condition = "AND priority = ? AND empiar_id = ? ORDER BY file_id"
-    for priority in _priorities(conn):
-        if priority < least_priority:
-            return
-        for empiar_id in entries:
-            found = conn.execute(query.format(condition), (now, priority, empiar_id, limit)).fetchall()
-            yield from found
-            limit -= len(found)
-            if limit <= 0:
-                return
 
 
 _IS_DELIVERED: Final = (
-    "AND EXISTS (SELECT 1 FROM globus_item g WHERE g.file_id = copy.file_id"
+    "EXISTS (SELECT 1 FROM globus_item g WHERE g.file_id = copy.file_id"
     f" AND g.state = {ITEM_CODES[ItemState.DELIVERED]})"
+)
+#: Delivered, or given back by the service for other channels.
+_GIVEN_BACK: Final = (
+    "EXISTS (SELECT 1 FROM globus_item g WHERE g.file_id = copy.file_id"
+    f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]}))"
 )
 #: What Globus has delivered, from the few items in that state.
 _DELIVERED: Final = (
-    " FROM globus_item g JOIN copy c ON c.file_id = g.file_id WHERE g.bundle_id IN (SELECT bundle_id FROM globus_bundle)"
-    f" AND g.state = {ITEM_CODES[ItemState.DELIVERED]} AND c.state <= 1 AND c.priority >= :least"
+    " FROM globus_item g JOIN copy c ON c.file_id = g.file_id JOIN queue q ON q.queue_id = c.queue_id"
+    " WHERE g.bundle_id IN (SELECT bundle_id FROM globus_bundle)"
+    f" AND g.state = {ITEM_CODES[ItemState.DELIVERED]} AND c.state <= 1 AND q.priority >= :least"
     " AND (:ids IS NULL OR c.empiar_id IN (SELECT value FROM json_each(:ids)))"
 )
 
 
-def _priorities(conn: sqlite3.Connection) -> Iterator[int]:
-    """Priorities of what may be claimed, falling; each found by one step in the index."""
-    query = "SELECT max(priority) FROM copy INDEXED BY copy_claimable WHERE state <= 1"
-    (priority,) = conn.execute(query).fetchone()
-    while priority is not None:
-        yield priority
-        (priority,) = conn.execute(f"{query} AND priority < ?", (priority,)).fetchone()
+def give_back(conn: sqlite3.Connection, file_ids: Iterable[int]) -> None:
+    """Claimed copies of which nothing was begun wait as before; others stay as they are."""
+    rows = conn.execute(
+        f"UPDATE copy SET state = iif(bytes_here > 0, {STATE_CODES[_S.PARTIAL]}, {_WANTED})"
+        f" WHERE state = {_CLAIMED} AND file_id IN (SELECT value FROM json_each(?)) RETURNING file_id",
+        (json.dumps(list(file_ids)),),
+    ).fetchall()
+    for (file_id,) in rows:
+        if is_gone(conn, file_id):
+            park(conn, file_id, error=GONE)
+
+
+def next_brought(conn: sqlite3.Connection, queue_id: int) -> int | None:
+    """When the earliest file of the queue may be tried that Globus has brought or given back; None if there is none."""
+    row = conn.execute(
+        "SELECT min(c.not_before) FROM globus_item g JOIN copy c ON c.file_id = g.file_id WHERE c.queue_id = ? AND c.state <= 1"
+        f" AND (g.state = {ITEM_CODES[ItemState.DELIVERED]} OR g.state = {ITEM_CODES[ItemState.FREED]})",
+        (queue_id,),
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
 
 
 def waiting_entries(
     conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None, least_priority: int = ANY_PRIORITY
 ) -> list[int]:
     """Entries of which something waits for its turn, those with the highest priority first."""
-    rows = conn.execute(
-        "SELECT empiar_id, max(priority) FROM copy INDEXED BY copy_claimable WHERE state <= 1 AND priority >= ?"
-        " GROUP BY empiar_id ORDER BY 2 DESC, 1",
-        (least_priority,),
-    )
-    only = None if empiar_ids is None else set(empiar_ids)
-    return [empiar_id for empiar_id, _ in rows if only is None or empiar_id in only]
+    queues = queue_store.waiting_queues(conn, empiar_ids=empiar_ids, least_priority=least_priority)
+    return list(dict.fromkeys(queue.empiar_id for queue in queues if queue.files))
 
 
 def next_not_before(
@@ -309,18 +407,16 @@ def next_not_before(
     least_priority: int = ANY_PRIORITY,
     delivered_only: bool = False,
 ) -> int | None:
-    """When the earliest claimable copy may be tried; None if there is none. Copies below `least_priority` do not count."""
+    """When the earliest claimable copy may be tried; None if there is none. Queues below `least_priority` do not count."""
     if delivered_only:
         ids = None if empiar_ids is None else json.dumps(list(empiar_ids))
         row = conn.execute(
             f"SELECT min(c.not_before){_DELIVERED}", {"ids": ids, "least": least_priority}
         ).fetchone()
         return None if row[0] is None else int(row[0])
-    entries = _entries_with(conn, (_S.WANTED, _S.PARTIAL))
-    if empiar_ids is not None:
-        entries = sorted(set(entries) & set(empiar_ids))
-    query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ? AND priority >= ?"
-    times = (conn.execute(query, (empiar_id, least_priority)).fetchone()[0] for empiar_id in entries)
+    queues = queue_store.waiting_queues(conn, empiar_ids=empiar_ids, least_priority=least_priority)
+    query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ? AND queue_id = ?"
+    times = (conn.execute(query, (queue.empiar_id, queue.queue_id)).fetchone()[0] for queue in queues)
     return min((when for when in times if when is not None), default=None)
 
 

@@ -8,15 +8,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 
 import aiohttp
 
-from empiar_mirror.daemon import Daemon
-from empiar_mirror.observers import all_of
 from empiar_mirror.rehearsal.archive import ArchiveFile
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
@@ -25,6 +23,7 @@ from empiar_schema.events import ConfigurationRead, Event, Paused
 from empiar_schema.settings import Settings
 from independent import assert_mirrored, assert_tidy
 from mirrors import opened, settings_for
+from services import running, until
 
 ID = 10190
 CRAWLS_OFTEN = """
@@ -41,26 +40,6 @@ def quick_settings(rehearsal: Rehearsal, folder: Path, *, more: str = "") -> Set
     settings = settings_for(rehearsal, folder, more=more)
     crawl = settings.crawl.model_copy(update={"interval": 2.0})
     return settings.model_copy(update={"crawl": crawl})
-
-
-@asynccontextmanager
-async def running(settings: Settings, events: list[Event]) -> AsyncIterator[Daemon]:
-    """The service, at work; it is stopped at the end, and must end by itself then."""
-    with opened(settings, events) as mirror:
-        daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1, scrub_s=0.2)
-        mirror.observer = all_of([mirror.observer, daemon.observe])
-        task = asyncio.create_task(daemon.run())
-        try:
-            yield daemon
-        finally:
-            daemon.stop()
-            await task
-
-
-async def until(moment: Callable[[], bool], task_s: float = 60) -> None:
-    async with asyncio.timeout(task_s):
-        while not moment():
-            await asyncio.sleep(0.02)
 
 
 def here(settings: Settings) -> set[str]:

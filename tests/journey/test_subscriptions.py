@@ -58,7 +58,7 @@ async def test_a_new_entry_that_matches_is_wanted_by_a_crawl_alone_and_comes_wit
             tomorrow(rehearsal, mirror)
             await mirror.crawl(None)
             assert states(mirror)[NEW] == "wanted"
-            assert rows(mirror, "SELECT DISTINCT priority FROM copy") == [(5,)]
+            assert rows(mirror, "SELECT DISTINCT priority FROM copies") == [(5,)]
             matched = [event.entries for event in events if isinstance(event, SubscriptionMatched)]
             assert matched == [(FIRST,), (NEW,)]
 
@@ -101,8 +101,6 @@ async def test_what_one_subscription_selects_is_synced_and_nothing_else_that_wai
             subscribe(mirror, files, priority=3)
             await mirror.evaluate_subscriptions()
             [(given_up,)] = rows(mirror, "SELECT file_id FROM copies")
-            lower = "UPDATE copy SET priority = 0"
-            await mirror.catalogue.write(lambda c: c.execute(lower) and None)
             await mirror.catalogue.write(lambda c: park(c, int(str(given_up)), error="HTTP 404"))
             report = await mirror.sync_subscription("mine")
             assert (report.transfer.arrived, report.transfer.failed) == (1, ())

@@ -37,6 +37,10 @@ class LastMoment:
     ) -> None:
         changed()
 
+    @property
+    def out(self) -> bool:
+        return False
+
     async def planned(self) -> None:
         return
 

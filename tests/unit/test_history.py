@@ -189,7 +189,7 @@ def test_an_older_catalogue_has_its_history_made_of_its_changes(tmp_path: Path) 
             listed(catalogue, dict(files), now=day * DAY)
         listed(catalogue, {"z": 1}, now=3 * DAY, empiar_id=OTHER)
     with closing(sqlite3.connect(old, isolation_level=None)) as conn:
-        migrate(conn, steps=STEPS[: [name for name, _ in STEPS].index("m009_history")])
+        migrate(conn, steps=STEPS[: [name for name, _ in STEPS].index("m008_history")])
         conn.execute("ATTACH ? AS new", (str(new),))
         for table in ("entry", "source", "listing", "directory", "file", "file_absence", "change"):
             columns = ", ".join(f'"{row[1]}"' for row in conn.execute(f"PRAGMA main.table_info({table})"))

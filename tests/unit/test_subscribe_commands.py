@@ -175,3 +175,36 @@ def test_a_held_one_of_the_file_is_released_by_command_and_told_by_status(call: 
     file.write_text(mended)
     assert call("subscriptions", "resume", "policy").code == 2
     assert call("verify", "10028").code == 0
+
+
+def test_set_changes_what_its_options_name_and_none_takes_a_limit_away(call: Call) -> None:
+    call("subscribe", "mine", "--sql", ONLY, "--quota", "5TB", "--deadline", "30d", "--share", "2")
+    [row] = listed(call)
+    assert (row["quota_bytes"], row["deadline_s"], row["share"]) == (5 * 10**12, 30 * 86_400, 2)
+    done = call("subscriptions", "set", "mine", "--priority", "9", "--quota", "none", "--channel", "ftp")
+    assert done.code == 0
+    assert "priority 9" in done.out
+    [row] = listed(call)
+    assert (row["priority"], row["quota_bytes"], row["channel"], row["share"]) == (9, None, "ftp", 2)
+    shown = call("subscriptions", "show", "mine").out
+    assert "share: 2" in shown
+    assert "deadline: 30 days" in shown
+    assert "go by ftp, as the subscription says" in call("why", "10028").out
+    call("subscriptions", "set", "mine", "--channel", "none", "--quota", "1B")
+    assert "wait at its quota" in call("why", "10028").out
+    assert "wait for a paused subscription or below a quota" in call("status").out
+    call("subscriptions", "pause", "mine")
+    assert "wait until it is resumed" in call("why", "10028").out
+    assert "wait until it is resumed" in call("plan", "10028", "--explain").out
+
+
+def test_set_without_options_options_without_set_and_wrong_values_are_refused(call: Call) -> None:
+    call("subscribe", "mine", "--sql", ONLY)
+    for arguments in (
+        ("set", "mine"),
+        ("pause", "mine", "--priority", "3"),
+        ("set", "mine", "--deadline", "soon"),
+    ):
+        refused = call("subscriptions", *arguments)
+        assert refused.code == 2
+        assert refused.err

@@ -97,16 +97,16 @@ def test_single_files_may_be_wanted(mirror: Mirror) -> None:
     assert mirror.do(lambda c: transfer.want_files(c, iter([1, 2]), now=NOW)) == 1
 
 
-def test_a_later_wish_raises_the_priority_of_what_is_not_here_and_never_lowers_it(mirror: Mirror) -> None:
+def test_a_later_wish_raises_the_priority_of_what_it_wants_and_never_lowers_it(mirror: Mirror) -> None:
     mirror.want()
     mirror.claim(1)
     mirror.arrive(1)
     priorities = "SELECT priority FROM copies ORDER BY file_id"
     mirror.want(priority=5)
-    assert mirror.rows(priorities) == [(0,), (5,), (5,)]
+    assert mirror.rows(priorities) == [(5,), (5,), (5,)]
     mirror.want(priority=1)
     mirror.do(lambda c: transfer.want_files(c, [2], now=NOW, priority=9))
-    assert mirror.rows(priorities) == [(0,), (9,), (5,)]
+    assert mirror.rows(priorities) == [(5,), (9,), (5,)]
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -115,7 +115,9 @@ def test_a_later_wish_raises_the_priority_of_what_is_not_here_and_never_lowers_i
 def test_a_claim_tells_all_that_is_needed_to_fetch(mirror: Mirror) -> None:
     mirror.want()
     a, _, c = mirror.claim()
-    assert a == Work(1, RemotePath(ID, "data", "a"), 100, True, 1_700_000_000, 0, 0, None, None, 0)
+    assert a == Work(
+        1, RemotePath(ID, "data", "a"), 100, True, 1_700_000_000, 0, 0, None, None, 0, queue_id=1
+    )
     assert (c.size, c.size_exact) == (MB, False)
     assert mirror.states() == dict.fromkeys("abc", "claimed")
     assert mirror.claim() == []

@@ -45,7 +45,9 @@ def command(
     refuse_with_subscription(name, ids, view)
     plan = _plan(settings, ids, view, name)
     roles = _roles(settings, plan) if explain else {}
-    invocation.result(_document(plan, roles), _lines(plan, roles, explain=explain))
+    waits = _waits(settings, plan) if explain else {}
+    document = {**_document(plan, roles), **({"waits": waits} if explain else {})}
+    invocation.result(document, _lines(plan, roles, waits, explain=explain))
     return ExitCode.OK
 
 
@@ -175,7 +177,22 @@ def _role_lines(roles: EntryRoles) -> Iterator[str]:
         yield "  to correct them: tables [[role]] in the configuration (docs/roles.md)"
 
 
-def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterator[str]:
+def _waits(settings: Settings, plan: Plan) -> dict[int, list[str]]:
+    """What of each entry has a channel of its own, rests, or is late, for the subscriptions that want it."""
+    from empiar_mirror.reading import reading
+    from empiar_mirror.subscriptions.reasons import why_it_waits
+
+    now = time.time()
+    with reading(settings.root) as connection:
+        return {
+            entry.empiar_id: list(why_it_waits(connection, entry.empiar_id, settings.order, now=now))
+            for entry in plan.entries
+        }
+
+
+def _lines(
+    plan: Plan, roles: dict[int, EntryRoles], waits: dict[int, list[str]], *, explain: bool
+) -> Iterator[str]:
     from empiar_mirror.cli.text import count, rate
     from empiar_schema.sizes import format_bytes
 
@@ -189,6 +206,7 @@ def _lines(plan: Plan, roles: dict[int, EntryRoles], *, explain: bool) -> Iterat
             if entry.selected:
                 yield f"  the view takes {entry.selected}"
             yield from _route_lines(plan, entry)
+            yield from (f"  {sentence}" for sentence in waits.get(entry.empiar_id, ()))
             yield from (f"  {family}" for family in entry.families)
             yield from _role_lines(roles[entry.empiar_id])
     here = sum(entry.bytes_here for entry in plan.entries)

@@ -134,6 +134,10 @@ def _lines(status: Status, now: float) -> Iterator[str]:
         yield f"{rate(status.bytes_per_s)} over the last minutes{left}"
     elif status.moved_at is not None and status.moved_at < now - RATE_WINDOW_S:
         yield f"nothing has moved since {iso(status.moved_at)}"
+    if status.files_resting:
+        yield f"{count(status.files_resting, 'file')} among them wait for a paused subscription or below a quota: `empiar-mirror why ID` says for which"
+    for late in status.late_subscriptions:
+        yield f"the subscription {late.name} is late: {format_bytes(late.bytes_left)} were to be here by {late.due_at}"
     yield f"at work: {status.worker}" if status.worker else "no process works on the mirror now"
     if status.rests is not None and status.files_left:
         yield f"over HTTPS and FTP nothing comes now: {status.rests}"

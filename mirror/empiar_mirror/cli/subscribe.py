@@ -28,8 +28,17 @@ if TYPE_CHECKING:
 @click.option(
     "--channel",
     type=click.Choice(["https", "ftp", "globus"]),
-    help="Channel of `sync --subscription`.",
+    help="Channel of its files, unless somebody else wants them too.",
 )
+@click.option("--quota", metavar="BYTES", help="What its files may hold here; at the quota they wait.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0.001, 1000),
+    default=1.0,
+    show_default=True,
+    help="Its part among subscriptions of equal priority.",
+)
+@click.option("--deadline", metavar="TIME", help="Its files should be here so long after they match: 30d.")
 @click.option("--new-only", is_flag=True, help="Only what the archive shows from now on.")
 @click.option("--dry-run", is_flag=True, help="Check it and say what it would cost; change nothing.")
 @standard_options
@@ -41,6 +50,9 @@ def command(
     priority: int,
     budget: str | None,
     channel: str | None,
+    quota: str | None,
+    share: float,
+    deadline: str | None,
     new_only: bool,
     dry_run: bool,
 ) -> ExitCode:
@@ -55,7 +67,18 @@ def command(
 
     settings = invocation.settings()
     only = Channel(channel) if channel else None
-    wanted = Definition(_name(name), sql, view, priority, _bytes(budget), only, new_only)
+    wanted = Definition(
+        _name(name),
+        sql,
+        view,
+        priority,
+        bytes_of(budget, "--budget"),
+        only,
+        new_only,
+        bytes_of(quota, "--quota"),
+        share,
+        seconds_of(deadline, "--deadline"),
+    )
     if name in settings.subscription:
         raise ConfigFault(
             f"[subscription.{name}] stands in {invocation.place}",
@@ -86,7 +109,12 @@ def _name(text: str) -> str:
         raise ConfigFault(f"{text!r} is no name for a subscription: use a-z, 0-9, _ and -") from None
 
 
-def _bytes(text: str | None) -> int | None:
+def bytes_of(text: str | None, option: str) -> int | None:
+    """The size that the option states.
+
+    Raises:
+        ConfigFault: it is none, or nothing.
+    """
     from empiar_schema.sizes import parse_size
 
     if text is None:
@@ -94,10 +122,29 @@ def _bytes(text: str | None) -> int | None:
     try:
         size = parse_size(text)
     except ValueError as error:
-        raise ConfigFault(f"--budget: {error}") from None
+        raise ConfigFault(f"{option}: {error}") from None
     if not isinstance(size, int) or size <= 0:
-        raise ConfigFault(f"--budget: {text} leaves nothing to select", hint="write a size such as 20TiB")
+        raise ConfigFault(f"{option}: {text} leaves nothing to select", hint="write a size such as 20TiB")
     return size
+
+
+def seconds_of(text: str | None, option: str) -> int | None:
+    """The duration that the option states, in seconds.
+
+    Raises:
+        ConfigFault: it is none, or nothing.
+    """
+    from empiar_schema.sizes import parse_duration
+
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise ConfigFault(f"{option}: {error}") from None
+    if not isinstance(seconds, int | float) or seconds < 1:
+        raise ConfigFault(f"{option}: {text} is no time to come", hint="write a duration such as 30d")
+    return round(seconds)
 
 
 def _refuse_taken(name: str, names: list[str]) -> None:

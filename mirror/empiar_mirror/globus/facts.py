@@ -61,17 +61,24 @@ def _record(conn: sqlite3.Connection, channel: Channel, settings: Settings, *, n
 
 
 def need_of(
-    conn: sqlite3.Connection, empiar_id: int, *, least_priority: int, only: Collection[int] | None = None
+    conn: sqlite3.Connection,
+    empiar_id: int,
+    *,
+    least_priority: int,
+    only: Collection[int] | None = None,
+    queues: Collection[int] | None = None,
 ) -> Need:
-    """What of the entry is wanted and not yet here, delivered, or with the service; with `only`, of these files."""
+    """What of the entry is wanted and not yet here, delivered, or with the service; with `only`, of these files, with `queues`, of these."""
     chosen = (
         f"FROM copy c LEFT JOIN globus_item g ON g.file_id = c.file_id AND g.state <> {ITEM_CODES[ItemState.FREED]}"
-        " WHERE c.empiar_id = :entry AND c.state <= 1 AND c.priority >= :least AND g.file_id IS NULL"
+        " WHERE c.empiar_id = :entry AND c.state <= 1 AND c.queue_id IN (SELECT queue_id FROM queue WHERE empiar_id = :entry AND priority >= :least) AND g.file_id IS NULL"
+        " AND (:queues IS NULL OR c.queue_id IN (SELECT value FROM json_each(:queues)))"
         " AND (:only IS NULL OR c.file_id IN (SELECT value FROM json_each(:only)))"
     )
     named = {
         "entry": empiar_id,
         "least": least_priority,
+        "queues": None if queues is None else json.dumps(sorted(queues)),
         "only": None if only is None else json.dumps(sorted(only)),
     }
     query = f"SELECT count(*), ifnull(sum(max(ifnull(c.bytes, 0) - c.bytes_here, 0)), 0) {chosen}"

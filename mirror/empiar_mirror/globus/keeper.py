@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from empiar_mirror import limits
 from empiar_mirror.globus import leftovers, planning, tasks
 from empiar_mirror.globus.places import Places
-from empiar_mirror.globus.routing import Need
 from empiar_mirror.globus.rules import places_free
 from empiar_mirror.globus.tasks import Desk
 from empiar_mirror.space import Space
@@ -91,6 +90,11 @@ class TaskKeeper:
         self._failing_since: float | None = None
         self._told_full: str | None = None
 
+    @property
+    def out(self) -> bool:
+        """See `ManagedChannel`."""
+        return self._out
+
     async def settled(self) -> bool:
         """See `ManagedChannel`."""
         if self._out:
@@ -155,7 +159,7 @@ class TaskKeeper:
         finally:
             self._planned.set()
 
-    async def _needs(self) -> list[Need]:
+    async def _needs(self) -> list[planning.RoutedNeed]:
         return await self._catalogue.read(
             functools.partial(
                 planning.needs_by_globus,

@@ -14,6 +14,7 @@ from empiar_mirror.globus.bundling import Limits, cut, label
 from empiar_mirror.globus.places import is_utf8, plain
 from empiar_mirror.globus.routing import Need, route
 from empiar_mirror.globus.tasks import CHECKSUM, Desk, mark
+from empiar_mirror.order_facts import Reach, read_order, resting
 from empiar_schema import globus_store, transfer_store
 from empiar_schema.events import FileGivenUp
 from empiar_schema.globus_bundles import Candidate, NewBundle
@@ -37,7 +38,14 @@ class _Draft:
     again: bool
 
 
-async def plan(desk: Desk, needs: Sequence[Need], *, least_priority: int) -> int:
+@dataclass(frozen=True, slots=True)
+class RoutedNeed(Need):
+    """What of an entry goes by Globus: the files of these queues."""
+
+    queues: frozenset[int] = frozenset()
+
+
+async def plan(desk: Desk, needs: Sequence[RoutedNeed], *, least_priority: int) -> int:
     """What of these entries may go by Globus is in bundles; returns how many bundles were planned.
 
     Each bundle is a commit of its own. Where no other channel may bring it, what Globus cannot or could not bring is
@@ -55,7 +63,7 @@ async def plan(desk: Desk, needs: Sequence[Need], *, least_priority: int) -> int
     drafts = await desk.catalogue.read(
         functools.partial(
             _drafts,
-            empiar_ids=[need.empiar_id for need in needs],
+            needs=needs,
             limits=limits,
             alone=desk.alone,
             most_tries=desk.most_tries,
@@ -82,18 +90,47 @@ def needs_by_globus(
     channels: Sequence[Channel],
     least_priority: int,
     now: float,
-) -> list[Need]:
-    """Of the entries that have something to bring, those whose route is Globus, by priority."""
-    waiting = transfer_store.waiting_entries(conn, empiar_ids=empiar_ids, least_priority=least_priority)
-    at = facts.circumstances(conn, settings, channels, now=now) if waiting else None
-    needs = [facts.need_of(conn, empiar_id, least_priority=least_priority) for empiar_id in waiting]
-    return [need for need in needs if at is not None and need.files and route(need, at).by_globus]
+    by_subscription: bool = True,
+) -> list[RoutedNeed]:
+    """What goes by Globus of the entries that have something to bring, in the order in which it should come.
+
+    That is what subscriptions name Globus for, and of entries whose route it is, what may go by any channel; what is
+    paused or at a quota is left.
+    """
+    reach = Reach(
+        None if empiar_ids is None else frozenset(empiar_ids),
+        least_priority,
+        by_subscription=by_subscription,
+        globus=True,
+    )
+    order, _ = read_order(conn, reach, settings.order, now=now)
+    free: dict[int, set[int]] = {}
+    named: dict[int, set[int]] = {}
+    rests = {rest.standing.queue.queue_id for rest in resting(conn, order, now=now)}
+    for one in sorted(order.candidates(), key=lambda one: (-one.level, one.queue.empiar_id)):
+        channel, queue = reach.channel_of(one), one.queue
+        # Room below a quota is for few files at a time, which is not what tasks are for.
+        if queue.queue_id not in rests and one.queue.bytes <= one.room and channel in (None, Channel.GLOBUS):
+            (free if channel is None else named).setdefault(queue.empiar_id, set()).add(queue.queue_id)
+    at = facts.circumstances(conn, settings, channels, now=now) if free else None
+    found: list[RoutedNeed] = []
+    for empiar_id in dict.fromkeys((*free, *named)):
+        queues = named.get(empiar_id, set())
+        if empiar_id in free and at is not None:
+            need = facts.need_of(conn, empiar_id, least_priority=least_priority, queues=free[empiar_id])
+            if need.files and route(need, at).by_globus:
+                queues |= free[empiar_id]
+        if queues:
+            need = facts.need_of(conn, empiar_id, least_priority=least_priority, queues=queues)
+            if need.files:
+                found.append(RoutedNeed(empiar_id, need.files, need.bytes, frozenset(queues)))
+    return found
 
 
 def _drafts(
     conn: sqlite3.Connection,
     *,
-    empiar_ids: Sequence[int],
+    needs: Sequence[RoutedNeed],
     limits: Limits,
     alone: bool,
     most_tries: int,
@@ -103,9 +140,14 @@ def _drafts(
     """The bundles of all that may go by Globus, in the order of the entries."""
 
     def nameable() -> Iterator[Candidate]:
-        for empiar_id in empiar_ids:
+        for need in needs:
             for candidate in globus_store.candidates(
-                conn, empiar_id, least_priority=least_priority, now=now, begun_too=alone
+                conn,
+                need.empiar_id,
+                least_priority=least_priority,
+                now=now,
+                begun_too=alone,
+                queues=need.queues,
             ):
                 if candidate.tries < most_tries and _why_not(candidate, alone=alone) is None:
                     yield candidate

@@ -104,6 +104,9 @@ def notice_of(event: Event) -> Notice | None:
             return Notice(NoticeKind.DISK, f"evicted {empiar_id}", sentence)
         case events.EvictionRefused(policy=name, reason=reason):
             return Notice(NoticeKind.DISK, f"evict {name}", f"[evict.{name}] makes no room: {reason}")
+        case events.SubscriptionLate(subscription=name, bytes_left=left):
+            sentence = f"the subscription {name} is late: {format_bytes(left)} were to be here by now"
+            return Notice(NoticeKind.STUCK, f"subscription {name} late", sentence)
     return None
 
 

@@ -13,7 +13,18 @@ from empiar_schema.subscriptions import Definition
 def declared(settings: Settings) -> list[Definition]:
     """What the configuration declares."""
     return [
-        Definition(name, one.sql, one.view, one.priority, one.budget, one.channel, one.new_only)
+        Definition(
+            name,
+            one.sql,
+            one.view,
+            one.priority,
+            one.budget,
+            one.channel,
+            one.new_only,
+            one.quota,
+            one.share,
+            None if one.deadline is None else round(one.deadline),
+        )
         for name, one in sorted(settings.subscription.items())
     ]
 

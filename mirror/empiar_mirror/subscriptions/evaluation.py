@@ -11,10 +11,12 @@ from empiar_mirror.asking import ask_for_subscribed_files, ask_for_subscriber
 from empiar_mirror.subscriptions.judging import Decision, Item, decide, hold_reason
 from empiar_mirror.subscriptions.matching import Matches, matches_of
 from empiar_mirror.subscriptions.weighing import Facts, entry_facts, items_of
+from empiar_schema import queue_store
 from empiar_schema import subscription_store as store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import ConfigFault
 from empiar_schema.layout_views import ViewRecipe
+from empiar_schema.queues import Wish
 from empiar_schema.settings import Settings
 from empiar_schema.subscriptions import Definition, MatchRow, Recorded, Subscription
 
@@ -82,12 +84,8 @@ class _Round:
     facts: Facts
     now: int
     afresh: bool
-    #: Highest priority with which an entry was asked for in this round, by entry and view; '' is the whole.
-    asked: dict[tuple[int, str], int] = field(default_factory=dict)
-
-    def covers(self, empiar_id: int, view: str, priority: int) -> bool:
-        """Whether the whole entry, or this view of it, was asked for with that priority or a higher one."""
-        return any(self.asked.get((empiar_id, kind), priority - 1) >= priority for kind in ("", view))
+    #: Entries all of whose files were made wanted in this round: whoever wants them too need not look for new ones.
+    whole: set[int] = field(default_factory=set)
 
 
 def evaluate_subscriptions(
@@ -101,7 +99,7 @@ def evaluate_subscriptions(
 ) -> list[Evaluated]:
     """Every subscription, or those of `names`, has been evaluated; those that are paused or held are passed over.
 
-    New matches are wanted with the subscription's priority; what matches no longer is recorded, and stays wanted and
+    New matches are wanted for the subscription; what matches no longer is recorded, and stays wanted and
     here. A query that breaks, or whose result is not to be believed, holds its subscription and changes nothing else.
     With `afresh`, what an entry or a view has to offer is wanted again also where nothing seems to have changed. Blocking.
 
@@ -145,7 +143,7 @@ def weigh(
     files = matches.selects == "files"
     same = {(one.file_id or one.empiar_id): one for one in recorded if bool(one.file_id) is files}
     others = tuple(one for one in recorded if bool(one.file_id) is not files)
-    items = items_of(conn, matches, facts, same, recipe=recipe, priority=wanted.priority, new_since=new_since)
+    items = items_of(conn, matches, facts, same, recipe=recipe, new_since=new_since)
     decision = decide(
         items,
         same,
@@ -190,7 +188,7 @@ def _evaluate(
         return Evaluated(definition.name, reason)
     counted = _Counted()
     for part in _parts(weighed.decision.ask):
-        catalogue.write_now(functools.partial(_want, this, counted, number, definition, weighed.recipe, part))
+        catalogue.write_now(functools.partial(_want, this, counted, number, weighed.recipe, part))
     catalogue.submit(
         functools.partial(_record_rest, number=number, weighed=weighed, now=now), durable=False
     ).result()
@@ -242,25 +240,25 @@ def _want(
     this: _Round,
     counted: _Counted,
     number: int,
-    definition: Definition,
     recipe: ViewRecipe | None,
     items: Sequence[Item],
     conn: sqlite3.Connection,
 ) -> None:
     """The files of these matches are wanted, and that is on record with them."""
     by_entry: dict[int, list[int]] = {}
-    priority, now = definition.priority, this.now
-    view = recipe.name if recipe is not None else ""
+    now = this.now
     for item in items:
         by_entry.setdefault(item.empiar_id, []).append(item.file_id)
     for empiar_id, file_ids in by_entry.items():
-        if this.covers(empiar_id, view, priority):
+        if file_ids != [0]:
+            new = ask_for_subscribed_files(conn, empiar_id, file_ids, subscription=number, now=now)
+        elif recipe is None and empiar_id in this.whole:
+            queue_store.join(conn, empiar_id, Wish(subscription=number), now=now)
             continue
-        if file_ids == [0]:
-            new = ask_for_subscriber(conn, empiar_id, recipe, priority=priority, now=now)
-            this.asked[empiar_id, view] = priority
         else:
-            new = ask_for_subscribed_files(conn, empiar_id, file_ids, priority=priority, now=now)
+            new = ask_for_subscriber(conn, empiar_id, recipe, subscription=number, now=now)
+            if recipe is None:
+                this.whole.add(empiar_id)
         if new:
             counted.entries[empiar_id] = None
             counted.files += new

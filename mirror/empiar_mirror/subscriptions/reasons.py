@@ -5,14 +5,45 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
+from empiar_mirror.order_facts import Reach, read_order, resting
+from empiar_schema.order_settings import OrderSettings
+from empiar_schema.sizes import format_bytes
 from empiar_schema.subscription_store import interests_in
 from empiar_schema.subscriptions import Interest
+from empiar_schema.times import iso
 
 
 def why_subscribed(conn: sqlite3.Connection, empiar_id: int) -> Iterator[str]:
     """A sentence for each subscription whose query returned the entry, or files of it, at some time."""
     for interest in interests_in(conn, empiar_id):
         yield f"{_selects(interest)}{_standing(interest)}"
+
+
+def why_it_waits(
+    conn: sqlite3.Connection, empiar_id: int, rules: OrderSettings, *, now: float
+) -> Iterator[str]:
+    """A sentence for each group of the entry's waiting files that rests, that has a channel of its own, or that is late."""
+    reach = Reach(frozenset([empiar_id]))
+    order, _ = read_order(conn, reach, rules, now=now)
+    rests = {rest.standing.queue.queue_id: rest.blocked for rest in resting(conn, order, now=now)}
+    for one in order.standings.values():
+        if not one.queue.files:
+            continue
+        names = sorted(order.wanters[number].name for number in one.queue.wanters if number in order.wanters)
+        of = f"{one.queue.files:,} files ({format_bytes(one.queue.bytes)}) that {' and '.join(names)} wants"
+        match rests.get(one.queue.queue_id):
+            case "paused":
+                yield f"{of} wait until it is resumed: `empiar-mirror subscriptions resume {names[0]}`"
+            case "quota":
+                yield (
+                    f"{of} wait at its quota, and go on when space is made or the quota raised:"
+                    f" `empiar-mirror subscriptions set {names[0]} --quota BYTES`"
+                )
+            case _:
+                if one.channel is not None:
+                    yield f"{of} go by {one.channel}, as the subscription says"
+        if one.due is not None and one.due[0] < now and one.queue.queue_id not in rests:
+            yield f"{of} are late: {order.wanters[one.due[1]].name} wanted them here by {iso(int(one.due[0]))}"
 
 
 def _selects(interest: Interest) -> str:

@@ -16,7 +16,7 @@ from empiar_schema.faults import ConfigFault
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.subscriptions import Recorded
 
-#: Mark of a file: once it is wanted, nothing about it can become more, but its priority can.
+#: Mark of a file: once it is wanted, nothing about it can become more.
 _FILE_MARK: Final = "file"
 #: Unknown numbers that are named; the rest is counted.
 _NAMED: Final = 3
@@ -54,7 +54,6 @@ def items_of(
     recorded: Mapping[int, Recorded],
     *,
     recipe: ViewRecipe | None,
-    priority: int,
     new_since: int | None,
 ) -> list[Item]:
     """The matches with their files and bytes, in the order of the query.
@@ -70,10 +69,10 @@ def items_of(
                 "a view takes part of entries, and the SQL returns file_id",
                 hint="return empiar_id, or leave the view out",
             )
-        return _files(conn, matches.numbers, facts, recorded, priority, new_since)
+        return _files(conn, matches.numbers, facts, recorded, new_since)
     _refuse([number for number in matches.numbers if number not in facts], "entry", "empiar_id")
     chosen = (facts[number] for number in matches.numbers)
-    return list(_entries(conn, chosen, recorded, recipe, priority, new_since))
+    return list(_entries(conn, chosen, recorded, recipe, new_since))
 
 
 def _refuse(unknown: Sequence[int], word: str, column: str) -> None:
@@ -91,7 +90,6 @@ def _entries(
     chosen: Iterable[EntryFacts],
     recorded: Mapping[int, Recorded],
     recipe: ViewRecipe | None,
-    priority: int,
     new_since: int | None,
 ) -> Iterator[Item]:
     digest = _digest(recipe) if recipe is not None else ""
@@ -100,14 +98,14 @@ def _entries(
         new = new_since is None or entry.discovered_at > new_since
         if recipe is None:
             listing = entry.current_listing
-            mark = None if listing is None else f"{listing}@{priority}"
+            mark = None if listing is None else str(listing)
             yield Item(number, 0, entry.files, entry.bytes, mark, new)
             continue
         # A view chooses by roles, so it waits for them, and chooses anew when they are judged anew.
         if entry.current_listing is None or entry.inspected_listing != entry.current_listing:
             yield Item(number, 0, 0, 0, None, new)
             continue
-        mark = f"{entry.current_listing}/{entry.role_overrides or ''}/{digest}@{priority}"
+        mark = f"{entry.current_listing}/{entry.role_overrides or ''}/{digest}"
         known = recorded.get(number)
         if known is not None and known.mark == mark:
             yield Item(number, 0, known.files, known.bytes, mark, new)
@@ -125,10 +123,9 @@ def _files(
     numbers: Sequence[int],
     facts: Facts,
     recorded: Mapping[int, Recorded],
-    priority: int,
     new_since: int | None,
 ) -> list[Item]:
-    mark = f"{_FILE_MARK}@{priority}"
+    mark = _FILE_MARK
     taken = {number: match for number, match in recorded.items() if match.wanted}
     looked_up = {
         file_id: Item(

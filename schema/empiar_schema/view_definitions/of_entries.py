@@ -219,6 +219,12 @@ ENTRY_PROGRESS: Final = View(
     "FROM entry e LEFT JOIN copy_progress p ON p.empiar_id = e.empiar_id AND p.files > 0 GROUP BY e.empiar_id",
 )
 
+#: A sum over the files of a subscription.
+_OF_QUEUES: Final = (
+    "(SELECT {} FROM queue q JOIN queue_progress p ON p.queue_id = q.queue_id AND {}"
+    " WHERE q.wanters LIKE '%\"' || s.number || '\":%')"
+)
+
 SUBSCRIPTIONS: Final = View(
     "subscriptions",
     "Standing selections.",
@@ -230,7 +236,7 @@ SUBSCRIPTIONS: Final = View(
             ("view", "Layout it is arranged in; null means the default."),
             ("priority", "Higher comes first."),
             ("budget_bytes", "Bytes it may cost; null means no limit."),
-            ("paused", "1 if it rests."),
+            ("paused", "1 if it rests: it is not evaluated, and files that only it wants wait."),
         ),
         Column("created_at", iso("s.created_at"), "When it was made."),
         *same(
@@ -257,6 +263,34 @@ SUBSCRIPTIONS: Final = View(
             "left_out_count",
             "(SELECT count(*) FROM subscription_match m WHERE m.number = s.number AND m.gone_at IS NULL AND m.left_out = 'budget')",
             "Matches that did not fit into its budget.",
+        ),
+        *same(
+            "s",
+            ("quota_bytes", "Bytes that its files may hold here; null means no limit."),
+            ("share", "Its part among subscriptions of equal priority."),
+            ("deadline_s", "Seconds after which what it wants should be here; null means no deadline."),
+        ),
+        Column(
+            "held_bytes",
+            _OF_QUEUES.format("ifnull(sum(p.bytes), 0)", "p.state IN (2, 3, 4, 6, 7, 8)"),
+            "Bytes of its files that are here or being fetched, which count against its quota.",
+        ),
+        Column(
+            "waiting_files", _OF_QUEUES.format("ifnull(sum(p.files), 0)", "p.state <= 1"), "Files that wait."
+        ),
+        Column(
+            "waiting_bytes",
+            _OF_QUEUES.format("ifnull(sum(p.bytes), 0)", "p.state <= 1"),
+            "Their bytes, as far as known.",
+        ),
+        Column(
+            "due_at",
+            iso(
+                "(SELECT min(json_extract(q.wanters, '$.\"' || s.number || '\"')) + s.deadline_s FROM queue q"
+                " JOIN queue_progress p ON p.queue_id = q.queue_id AND p.state <= 2 AND p.files > 0"
+                " WHERE q.wanters LIKE '%\"' || s.number || '\":%')"
+            ),
+            "When its earliest deadline ends, of what is not here; null where there is none.",
         ),
     ),
     "FROM subscription s",

@@ -228,7 +228,11 @@ COPIES: Final = View(
         Column("attempts", "c.attempts", "Attempts so far."),
         Column("error", "c.error", "What went wrong last; null when all is well."),
         Column("local_path", _LOCAL_PATH, "Where the copy stands, as a stored text; null if it is not here."),
-        Column("priority", "c.priority", "Higher comes first."),
+        Column(
+            "priority",
+            "(SELECT q.priority FROM queue q WHERE q.queue_id = c.queue_id)",
+            "The highest of all who want it; higher comes first.",
+        ),
         Column("wanted_at", iso("c.wanted_at"), "When it was first asked for."),
         Column(
             "not_before",
