@@ -78,7 +78,9 @@ def listing_may_stand(
     """
     if crawled_at is None or listed_at is None:
         return False
-    return crawled_at <= now - shortest_interval(interval_s) and listed_at > now - relist_s
+    return (
+        crawled_at <= now - shortest_interval(interval_s) and now - relist_s < listed_at <= now + interval_s
+    )
 
 
 def harvest_window(

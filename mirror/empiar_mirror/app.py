@@ -25,6 +25,7 @@ from empiar_mirror.globus import leftovers
 from empiar_mirror.globus_access import globus_service
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.makers import placing, registry
+from empiar_mirror.pace import listed_since
 from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
 from empiar_mirror.proof import Verifier
@@ -214,9 +215,10 @@ class Mirror:
                 observer=self.observer,
                 clock=self.clock,
             )
-            begun = int(self.clock())
+            begun, timer = self.clock(), time.monotonic()
             report = await self._unless_stopped(crawler.crawl(ids, full=full))
-        await self._finishing.follow_crawl(since=begun)
+        since = listed_since(begun, now=self.clock(), took_s=time.monotonic() - timer)
+        await self._finishing.follow_crawl(since=since)
         await self.evaluate_subscriptions()
         return report
 

@@ -9,13 +9,22 @@ import asyncio
 import contextlib
 import functools
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from empiar_mirror import asking
 from empiar_mirror.app import Mirror
-from empiar_mirror.pace import ARRANGE_EVERY_S, rest_s, should_arrange, until_crawl_s
+from empiar_mirror.pace import (
+    ARRANGE_EVERY_S,
+    listed_since,
+    rest_s,
+    should_arrange,
+    until_crawl_s,
+    until_due_s,
+    until_scrub_s,
+)
 from empiar_mirror.plan_facts import bytes_held
 from empiar_mirror.root_guard import RootGuard
 from empiar_mirror.space import Space
@@ -122,10 +131,11 @@ class Daemon:
             await self._sleep(until_crawl_s(self.mirror.settings.crawl.interval))
 
     async def _crawl(self) -> None:
-        begun = int(self.mirror.clock())
+        begun, timer = self.mirror.clock(), time.monotonic()
         await self.mirror.crawl(None)
+        since = listed_since(begun, now=self.mirror.clock(), took_s=time.monotonic() - timer)
         await self.mirror.catalogue.write(
-            functools.partial(_ask_for_news, settings=self.mirror.settings, since=begun)
+            functools.partial(_ask_for_news, settings=self.mirror.settings, since=since)
         )
         self._wanted.set()
 
@@ -135,8 +145,9 @@ class Daemon:
         while not self._stopped.is_set():
             self._wanted.clear()
             due = await self._asked(_next_transfer)
-            if due is None or due > self.mirror.clock():
-                wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
+            longest_s = transfer_store.LONGEST_WAIT_S
+            wait_s = until_due_s(due, now=self.mirror.clock(), look_s=self.look_s, longest_s=longest_s)
+            if wait_s > 0:
                 await self._wait(self._wanted, max(0.05, wait_s))
                 continue
             await self._through(self._run_transfer)
@@ -176,7 +187,7 @@ class Daemon:
         while not self._stopped.is_set():
             await self._through(self._scrub)
             self._wanted.set()  # what was damaged is wanted again
-            await self._sleep(self.scrub_s)
+            await self._sleep(until_scrub_s(self.mirror.settings.scrub.period, at_most_s=self.scrub_s))
 
     async def _scrub(self) -> None:
         settings = self.mirror.settings

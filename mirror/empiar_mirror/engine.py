@@ -213,11 +213,21 @@ class Engine:
             )
             if due is None and settled:
                 break
-            await self._wait_for_change(5.0 if due is None else max(0.05, due - self._clock()))
+            await self._wait_until(due)
         self._fed = True
         self._wake()
         if self._managing is not None:
             self._managing.cancel()
+
+    async def _wait_until(self, due: int | None) -> None:
+        """Something may be due, at the latest: not for long at once, for the clock may be set meanwhile."""
+        now = self._clock()
+        if due is not None and due > now + transfer_store.LONGEST_WAIT_S:
+            await self._catalogue.write(
+                functools.partial(transfer_store.forget_impossible_waits, now=int(now))
+            )
+            return
+        await self._wait_for_change(5.0 if due is None else min(60.0, max(0.05, due - now)))
 
     async def _claim(self, empiar_ids: Sequence[int] | None) -> bool:
         claimed = await self._catalogue.write(
