@@ -42,6 +42,7 @@ from empiar_mirror.reports import (
 )
 from empiar_mirror.scrub import Scrubber
 from empiar_mirror.stopping import Stopping
+from empiar_mirror.strangers import strangers
 from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
 from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
@@ -506,15 +507,22 @@ class Mirror:
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
-        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one."""
-        ids = await self._ids(ids)
+        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one.
+
+        What no record accounts for is named, and left alone.
+        """
+        chosen, ids = ids, await self._ids(ids)
         brought, missing = await self._transferring(self.observer).verify_deliveries(ids)
         if brought:
             await self._finishing.follow(brought)
         verifier = self._verifier()
         with self._stopping.telling(verifier.stop):
             report = await verifier.verify(ids, quick=quick)
-        report = replace(report, damaged=(*missing, *report.damaged))
+        known = functools.partial(
+            strangers, archive=self.folders.archive, ids=chosen, stopped=lambda: self._stopping.stopped
+        )
+        unknown = await self.catalogue.read(known)
+        report = replace(report, damaged=(*missing, *report.damaged), strangers=unknown)
         report += await verify_derived(
             self.catalogue,
             self.folders.root,

@@ -30,6 +30,8 @@ from soak.trial import Trial, prepared
 #: Of the time that there is, this share is for deeds; in the rest all is calm, and the mirror must get everything in order.
 DEEDS = 0.8
 MEGABYTES = 600
+#: So much longer, at most, if order takes longer: machines are busy. What is not in order then is judged.
+PATIENCE_S = 300.0
 #: One process after the other, a server that was suspended and reads what has queued: what a second may show above the rate.
 BURST = 1.5
 
@@ -85,11 +87,13 @@ async def _calm(trial: Trial, seconds: float) -> None:
     """The service has a while in which nothing goes wrong, begun anew: it does not rest for what is over."""
     trial.note(str(await trial.archive.told("calm")))
     await deeds.terminate(trial)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds + PATIENCE_S:
         await asyncio.sleep(2)
         await trial.require_running()
         await trial.look()
+        if waited >= seconds and not await asyncio.to_thread(_broken, trial, strict=False):
+            break
 
 
 async def _judge(trial: Trial) -> None:
@@ -127,8 +131,14 @@ async def _judge(trial: Trial) -> None:
 
 
 def _promises(trial: Trial, *, strict: bool) -> None:
+    when = "after the last sync" if strict else "as the service left it"
+    found = _broken(trial, strict=strict)
+    trial.violations += [Violation(f"{one.promise} ({when})", one.what) for one in found]
+
+
+def _broken(trial: Trial, *, strict: bool) -> list[Violation]:
     seen, truth = trial.seen, Truth.read(trial.archive.history)
-    found = [
+    return [
         *archive_promises.arrived_is_true(seen, truth),
         *archive_promises.nothing_unrecorded(seen, truth, restored=trial.restored),
         *archive_promises.listings_are_whole(seen, truth, trial.lies),
@@ -140,8 +150,6 @@ def _promises(trial: Trial, *, strict: bool) -> None:
         *layout_promises.layouts_are_complete(seen),
         *layout_promises.manifests_hold(seen),
     ]
-    when = "after the last sync" if strict else "as the service left it"
-    trial.violations += [Violation(f"{one.promise} ({when})", one.what) for one in found]
 
 
 def _afterwards(trial: Trial) -> list[Violation]:
