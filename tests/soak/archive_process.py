@@ -22,7 +22,7 @@ CHANNELS: dict[str, Channel] = {"https": "https", "ftp": "ftp", "api": "api"}
 
 async def serve(folder: Path, seed: int) -> None:
     entries = [entry for entry in standard_entries() if entry.empiar_id in STANDARD]
-    rehearsal = Rehearsal(entries, link=Link(bytes_per_s=8e6), log_file=folder / "served.jsonl")
+    rehearsal = Rehearsal(entries, link=Link(bytes_per_s=1.5e6), log_file=folder / "served.jsonl")
     with (folder / "history.jsonl").open("a") as file:
         rehearsal.archive.watched_by(History(file))
         async with rehearsal:

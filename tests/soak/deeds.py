@@ -17,7 +17,7 @@ Deed = Callable[[Trial], Awaitable[None]]
 
 
 async def change(trial: Trial) -> None:
-    for _ in range(trial.chance.randrange(1, 4)):
+    for _ in range(trial.chance.randrange(1, 8)):
         trial.note(str(await trial.archive.told("change")))
 
 
@@ -48,7 +48,11 @@ async def archive_hangs(trial: Trial) -> None:
 
 
 async def kill(trial: Trial) -> None:
-    await asyncio.sleep(trial.chance.uniform(0.2, 3))
+    """At any moment; more often than not while a file is on its way, if one comes."""
+    until = time.monotonic() + (8 if trial.chance.random() < 0.7 else 0)
+    while time.monotonic() < until and not list((trial.root / "staging").glob("*/*.part")):
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(trial.chance.uniform(0.1, 2))
     await trial.kill()
     await trial.service.start()
 

@@ -138,7 +138,7 @@ class Changes:
         return (entry, self._chance.choice(paths)) if len(paths) > 1 else (None, b"")
 
     def _size(self) -> int:
-        return self._chance.randrange(*(_LARGE if self._chance.random() < 0.06 else _SMALL))
+        return self._chance.randrange(*(_LARGE if self._chance.random() < 0.12 else _SMALL))
 
     def _announce(self, empiar_id: int) -> None:
         self._archive.touch_record(empiar_id, _today())
