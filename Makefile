@@ -11,7 +11,7 @@ TESTS_AT_ONCE ?= 4
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: demo test lint types bench docs constraints wheel
+.PHONY: demo test soak lint types bench docs constraints wheel
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)  ## the whole job against an archive served here; leaves a mirror in demo/
@@ -19,6 +19,11 @@ demo: $(INSTALLED)  ## the whole job against an archive served here; leaves a mi
 
 test: $(INSTALLED) $(VALIDATORS)/.installed  ## all tests; those that need vsftpd, Apache or nginx say so where they are missing
 	$(BIN)/pytest --numprocesses $(TESTS_AT_ONCE) --dist worksteal
+
+SOAK_MINUTES ?= 10
+SOAK_SEED ?= 1
+soak: $(INSTALLED)  ## the service against an archive that changes and fails, kills, full disks; then every promise is checked
+	cd tests && ../$(BIN)/python -m soak.soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED)
 
 lint: $(INSTALLED)  ## format, style, and the import contracts
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ from empiar_mirror.globus import leftovers
 from empiar_mirror.globus_access import globus_service
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.makers import placing, registry
+from empiar_mirror.pace import listed_since
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import Prober, ProbeReport
@@ -48,6 +49,7 @@ from empiar_mirror.reports import (
 )
 from empiar_mirror.scrub import ClusterReading, Scrubber
 from empiar_mirror.stopping import Stopping
+from empiar_mirror.strangers import strangers
 from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
 from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
@@ -244,11 +246,12 @@ class Mirror:
                 clock=self.clock,
                 failures=self._crawl_failures,
             )
-            begun = int(self.clock())
+            begun, timer = self.clock(), time.monotonic()
             report = await self._unless_stopped(
                 crawler.crawl(ids, full=full, every_s=every_s, may_go_on=may_go_on)
             )
-        await self._finishing.follow_crawl(since=begun)
+        since = listed_since(begun, now=self.clock(), took_s=time.monotonic() - timer)
+        await self._finishing.follow_crawl(since=since)
         await self.evaluate_subscriptions()
         return report
 
@@ -541,8 +544,11 @@ class Mirror:
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
-        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one."""
-        ids = await self._ids(ids)
+        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one.
+
+        What no record accounts for is named, and left alone.
+        """
+        chosen, ids = ids, await self._ids(ids)
         brought, missing = await self._transferring(self.observer).verify_deliveries(ids)
         if brought:
             await self._finishing.follow(brought)
@@ -550,7 +556,11 @@ class Mirror:
             verifier = self._verifier(readers)
             with self._stopping.telling(verifier.stop):
                 report = await verifier.verify(ids, quick=quick)
-        report = replace(report, damaged=(*missing, *report.damaged))
+        known = functools.partial(
+            strangers, archive=self.folders.archive, ids=chosen, stopped=lambda: self._stopping.stopped
+        )
+        unknown = await self.catalogue.read(known)
+        report = replace(report, damaged=(*missing, *report.damaged), strangers=unknown)
         report += await verify_derived(
             self.catalogue,
             self.folders.root,

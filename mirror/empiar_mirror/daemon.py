@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -20,11 +21,14 @@ from empiar_mirror.order_facts import Reach, next_due, read_order
 from empiar_mirror.pace import (
     ARRANGE_EVERY_S,
     between_crawls_s,
+    listed_since,
     quiet_for_s,
     rest_s,
     should_arrange,
     until_crawl_s,
+    until_due_s,
     until_own_time_s,
+    until_scrub_s,
 )
 from empiar_mirror.pacing import begun_anew
 from empiar_mirror.plan_facts import bytes_held
@@ -174,11 +178,12 @@ class Daemon:
     async def _crawl(self) -> None:
         if self._quiet_for_s():
             return  # they have begun since it failed
-        begun = int(self.mirror.clock())
+        begun, timer = self.mirror.clock(), time.monotonic()
         every_s = between_crawls_s(self.mirror.settings.crawl.interval)
         await self.mirror.crawl(None, every_s=every_s, may_go_on=lambda: not self._quiet_for_s())
+        since = listed_since(begun, now=self.mirror.clock(), took_s=time.monotonic() - timer)
         await self.mirror.catalogue.write(
-            functools.partial(_ask_for_news, settings=self.mirror.settings, since=begun)
+            functools.partial(_ask_for_news, settings=self.mirror.settings, since=since)
         )
         self._wanted.set()
 
@@ -193,8 +198,9 @@ class Daemon:
             due = await self._asked(
                 functools.partial(_next_transfer, settings=self.mirror.settings, now=self.mirror.clock())
             )
-            if due is None or due > self.mirror.clock():
-                wait_s = self.look_s if due is None else min(self.look_s, due - self.mirror.clock())
+            longest_s = transfer_store.LONGEST_WAIT_S
+            wait_s = until_due_s(due, now=self.mirror.clock(), look_s=self.look_s, longest_s=longest_s)
+            if wait_s > 0:
                 await self._until_wanted(max(0.05, wait_s))
                 continue
             begun, self._brought = self.mirror.clock(), False
@@ -260,7 +266,7 @@ class Daemon:
         while not self._stopped.is_set():
             await self._through(self._scrub)
             self._wanted.set()  # what was damaged is wanted again
-            await self._sleep(self.scrub_s)
+            await self._sleep(until_scrub_s(self.mirror.settings.scrub.period, at_most_s=self.scrub_s))
 
     async def _scrub(self) -> None:
         settings = self.mirror.settings

@@ -99,7 +99,7 @@ class Endings:
             functools.partial(
                 transfer_store.release,
                 file_id=file_id,
-                not_before=int(self._clock() + wait_s),
+                not_before=int(self._clock() + min(wait_s, transfer_store.LONGEST_WAIT_S)),
                 error=error,
                 keep_partial=keep_partial,
             )

@@ -130,8 +130,17 @@ class Feeding:
             due = await self._due()
             if due is None and settled:
                 break
-            wait_s = RENEW_S if due is None else min(RENEW_S, due - self._clock())
-            await self._desk.change(max(0.05, wait_s))
+            await self._wait_until(due)
+
+    async def _wait_until(self, due: int | None) -> None:
+        """Something may be due, at the latest: not for long at once, for the clock may be set meanwhile."""
+        now = self._clock()
+        if due is not None and due > now + transfer_store.LONGEST_WAIT_S:
+            await self._catalogue.write(
+                functools.partial(transfer_store.forget_impossible_waits, now=int(now))
+            )
+            return
+        await self._desk.change(max(0.05, RENEW_S if due is None else min(RENEW_S, due - now)))
 
     # --- the order ------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ CRAWLS_AN_INTERVAL: Final = 4
 #: After what failed for a reason that somebody has to remove, or that goes by itself: first wait, and the longest.
 FIRST_REST_S: Final = 30.0
 LONGEST_REST_S: Final = 1800.0
+#: So often in `scrub.period`, at least, it is looked whether a proof has grown old.
+LOOKS_A_PERIOD: Final = 10
 #: An entry that is still coming is arranged so often; one that is complete at once.
 ARRANGE_EVERY_S: Final = 3600.0
 
@@ -42,6 +44,27 @@ def quiet_for_s(now: float, hours: str, zone: tzinfo | None = None) -> float:
         return 0.0
     over = first_minute(now, lambda at: not hours_open(at, hours, zone))
     return (over if over is not None else now) - now
+
+
+def until_due_s(due: float | None, *, now: float, look_s: float, longest_s: float) -> float:
+    """Seconds until what is due at `due` (None: nothing) may begin, or until somebody should look again; 0: now.
+
+    Nothing is put off for longer than `longest_s`: what seems to be was put off by a clock that was wrong, and is due.
+    """
+    if due is None:
+        return look_s
+    left_s = due - now
+    return 0.0 if left_s <= 0 or left_s > longest_s else min(look_s, left_s)
+
+
+def until_scrub_s(period_s: float, *, at_most_s: float) -> float:
+    """Seconds until it is looked again whether a proof has grown old: often enough for a short `scrub.period`."""
+    return min(at_most_s, period_s / LOOKS_A_PERIOD)
+
+
+def listed_since(begun: float, *, now: float, took_s: float) -> int:
+    """A time before all that was recorded since `begun`, `took_s` ago by a timer, also where the clock was set back meanwhile."""
+    return int(min(begun, now - took_s))
 
 
 def rest_s(failures: int, *, jitter: Callable[[], float] = random.random) -> float:

@@ -116,6 +116,8 @@ class VerifyReport:
     #: Derived files that were read, too; those of them that are damaged stand among the others.
     derived: int = 0
     stopped: bool = False
+    #: What stands in the archive's folders and no record accounts for. It is left alone.
+    strangers: tuple[str, ...] = ()
 
     def __add__(self, other: VerifyReport) -> VerifyReport:
         return VerifyReport(
@@ -124,6 +126,7 @@ class VerifyReport:
             self.damaged + other.damaged,
             self.derived + other.derived,
             stopped=self.stopped or other.stopped,
+            strangers=self.strangers + other.strangers,
         )
 
 

@@ -59,6 +59,8 @@ __all__ = [
 
 #: Time between the first look at an absent entry and the one that counts as the second, seconds.
 SECOND_LOOK_S: Final = 3600
+#: What was read later than now by more than this was read under a wrong clock.
+CLOCK_SLACK_S: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +142,20 @@ def due_entries(
 
     The same of listings, which an obsolete entry may lack and for which `relist_s` counts (None: `interval_s`).
 
-    An entry that the archive did not serve is looked for again after an hour, then every `interval_s`.
+    An entry that the archive did not serve is looked for again after an hour, then every `interval_s`. What was read later than now, by
+    more than clocks may differ, was read under a wrong clock and would stay fresh for ever: it is due.
     """
     rows = conn.execute(
         "SELECT e.empiar_id FROM entry e LEFT JOIN listing l ON l.listing_id = e.current_listing"
         " WHERE CASE WHEN e.absent_since IS NOT NULL"
         "  THEN e.absent_at <= ?1 - CASE WHEN e.withdrawn_at IS NULL THEN min(?2, ?3) ELSE ?2 END"
-        "   OR e.moved_at > e.absent_at"
+        "   OR e.moved_at > e.absent_at OR e.absent_at > ?1 + ?5"
         "  ELSE e.crawled_at IS NULL OR (l.started_at IS NULL AND e.status IS NOT 'OBS')"
         "   OR e.inspected_listing IS NOT e.current_listing"
         "   OR e.moved_at > min(e.crawled_at, l.started_at)"
-        "   OR e.crawled_at <= ?1 - ?2 OR l.completed_at <= ?1 - ?4 END"
+        "   OR e.crawled_at <= ?1 - ?2 OR l.completed_at <= ?1 - ?4 OR max(e.crawled_at, l.started_at) > ?1 + ?5 END"
         " ORDER BY min(ifnull(e.crawled_at, -1), ifnull(l.completed_at, -1)), e.empiar_id",
-        (now, interval_s, SECOND_LOOK_S, interval_s if relist_s is None else relist_s),
+        (now, interval_s, SECOND_LOOK_S, interval_s if relist_s is None else relist_s, CLOCK_SLACK_S),
     )
     return [empiar_id for (empiar_id,) in (tuple(row) for row in rows)]
 

@@ -36,6 +36,9 @@ _FAILED: Final = JOB_STATE_CODES[_S.FAILED]
 _OPEN: Final = f"state <> {_MADE}"
 _CLAIMABLE: Final = ", ".join(str(JOB_STATE_CODES[state]) for state in sorted(JOBS_CLAIMABLE))
 
+#: No failed job waits longer than this for its next attempt.
+LONGEST_WAIT_S: Final = 86_400
+
 #: Why a job with older products is parked whose maker no longer works on its file.
 NOT_ASKED_FOR: Final = "its maker does not work on this file any more; what it made before stays"
 
@@ -145,11 +148,14 @@ def _entries_with_open_jobs(conn: sqlite3.Connection) -> list[int]:
 
 
 def claim_jobs(conn: sqlite3.Connection, empiar_id: int, maker: str, *, now: int, limit: int) -> list[Job]:
-    """Up to `limit` jobs of this maker, whose time has come, go from wanted or failed to running, in order of their numbers."""
+    """Up to `limit` jobs of this maker, whose time has come, go from wanted or failed to running, in order of their numbers.
+
+    What is put off for longer than any job may be was put off by a clock that was wrong: its time has come.
+    """
     rows = conn.execute(
         f"SELECT job_id, file_id, recipe, attempts FROM job WHERE empiar_id = ? AND maker = ? AND {_OPEN}"
-        f" AND state IN ({_CLAIMABLE}) AND not_before <= ? ORDER BY job_id LIMIT ?",
-        (empiar_id, maker, now, limit),
+        f" AND state IN ({_CLAIMABLE}) AND (not_before <= ? OR not_before > ?) ORDER BY job_id LIMIT ?",
+        (empiar_id, maker, now, now + LONGEST_WAIT_S, limit),
     ).fetchall()
     for row in rows:
         _move(conn, row[0], _S.RUNNING)

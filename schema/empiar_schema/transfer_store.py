@@ -47,6 +47,7 @@ from empiar_schema.states import FAILED, Channel, CopyState
 __all__ = [
     "ANY_PRIORITY",
     "GONE",
+    "LONGEST_WAIT_S",
     "Arrival",
     "Attempt",
     "Block",
@@ -59,6 +60,7 @@ __all__ = [
     "claimed_files",
     "follow_listing",
     "forget_blocks",
+    "forget_impossible_waits",
     "give_back",
     "here_files",
     "here_ids",
@@ -83,6 +85,8 @@ __all__ = [
     "want_files",
 ]
 
+#: No copy waits for its next attempt longer than this, whatever a server asks for. What waits longer was put off by a clock that was wrong.
+LONGEST_WAIT_S: Final = 3600
 #: Below every priority.
 ANY_PRIORITY: Final = -(2**63)
 
@@ -418,6 +422,17 @@ def next_not_before(
     query = "SELECT min(not_before) FROM copy INDEXED BY copy_waiting WHERE state <= 1 AND empiar_id = ? AND queue_id = ?"
     times = (conn.execute(query, (queue.empiar_id, queue.queue_id)).fetchone()[0] for queue in queues)
     return min((when for when in times if when is not None), default=None)
+
+
+def forget_impossible_waits(conn: sqlite3.Connection, *, now: int) -> int:
+    """Copies that wait longer than any may, because the clock was ahead when they were put off, may be tried at once; returns how many."""
+    forgotten = 0
+    for empiar_id in _entries_with(conn, (_S.WANTED, _S.PARTIAL)):
+        forgotten += conn.execute(
+            "UPDATE copy INDEXED BY copy_waiting SET not_before = 0 WHERE state <= 1 AND empiar_id = ? AND not_before > ?",
+            (empiar_id, now + LONGEST_WAIT_S),
+        ).rowcount
+    return forgotten
 
 
 def unfinished(conn: sqlite3.Connection, *, empiar_ids: Sequence[int] | None = None) -> tuple[int, int]:

@@ -153,6 +153,10 @@ def test_an_entry_is_due_until_metadata_and_listing_are_here_and_fresh(catalogue
     list_files(catalogue, "a")
     assert due(catalogue, 1000) == []
     assert due(catalogue, 1000 + 6 * HOUR) == [ID]
+    assert due(catalogue, 1000 - HOUR) == [], "clocks differ a little"
+    assert due(catalogue, 1000 - 2 * HOUR) == [ID], (
+        "read under a clock that was ahead: fresh for ever otherwise"
+    )
 
 
 def test_a_listing_whose_files_were_not_judged_before_a_crash_is_due(catalogue: Catalogue) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from empiar_imaging.formats import error_body
-from empiar_imaging.formats.error_body import Scanner, printable_share, scan
+from empiar_imaging.formats.error_body import Scanner, in_edges, printable_share, scan
+from empiar_imaging.formats.evidence import FileBytes
 from empiar_imaging.formats.inspect import inspect
 
 STORAGE_ERROR = (
@@ -149,3 +150,22 @@ def test_any_bytes_give_an_answer(raw: bytes, name: str) -> None:
     found = error_body.whole_body(raw, name=name)
     assert found is None or found.start + found.length <= len(raw)
     assert 0 <= printable_share(raw) <= 1
+
+
+@pytest.mark.parametrize("name", ["10304.xml", "README.txt", "a.star", "b.csv"])
+def test_a_storage_error_written_into_text_is_found_and_quoted_markup_is_none(
+    tmp_path: Path, name: str
+) -> None:
+    error = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalError</Code><Message>x</Message></Error>'
+    text = b"first line\n" * 30
+    file = tmp_path / name
+    for content, wrong in (
+        (text[:1] + error + text, True),
+        (text + error, True),
+        (text + b'<?xml version="1.0"?>\n<entry><Error>none</Error></entry>', False),
+        (text + b"a page of <html> about <Error><Code> of storage", False),
+    ):
+        file.write_bytes(content)
+        assert bool(scan(file)) is wrong
+        with file.open("rb") as opened:
+            assert bool(in_edges(FileBytes(opened.fileno(), len(content)), name=name)) is wrong

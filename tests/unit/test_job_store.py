@@ -127,6 +127,10 @@ def test_claims_go_by_number_and_wait_for_their_time(conn: sqlite3.Connection) -
     assert [job.file_id for job in claim(conn, now=99)] == [3]
     [again] = claim(conn, now=100)
     assert (again.file_id, again.attempts) == (1, 1)
+    ahead = 200 + store.LONGEST_WAIT_S  # put off by a clock that was ahead
+    store.record_failed(conn, again, error="no beam", outcome=OUTCOME, not_before=ahead)
+    assert claim(conn, now=200) == []
+    assert [job.file_id for job in claim(conn, now=199)] == [1]
 
 
 def test_a_job_is_parked_with_its_error_and_asked_for_again(conn: sqlite3.Connection) -> None:

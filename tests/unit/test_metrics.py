@@ -12,13 +12,13 @@ import pytest
 
 from empiar_mirror.metrics.figures import read_slow_figures
 from empiar_mirror.metrics.instruments import PREFIX, Instruments
-from empiar_mirror.metrics.monitor import OVERDUE_S, SLOW_EVERY_S
+from empiar_mirror.metrics.monitor import OVERDUE_S, SLOW_EVERY_S, Monitor
 from empiar_mirror.reading import reading
 from empiar_mirror.status import SILENT_S
 from empiar_schema import events
 from empiar_schema.jobs import JobState
 from empiar_schema.states import Channel, CopyState
-from seen_mirror import Seen, seen_mirror
+from seen_mirror import Clock, Seen, seen_mirror
 from small_mirror import SIZE
 
 SHA = "ab" * 32
@@ -177,6 +177,15 @@ async def test_half_an_hour_without_a_byte_is_a_standstill_and_bytes_end_it(seen
     assert (await seen.monitor.refresh()).health.standstill != ()
     seen.monitor(events.BytesMoved(7, 1))
     assert (await seen.monitor.refresh()).health.standstill == ()
+
+
+async def test_a_clock_that_is_set_back_does_not_excuse_a_standstill(seen: Seen) -> None:
+    wall = Clock(seen.clock.now + 365 * 86_400)
+    monitor = Monitor(seen.monitor.settings, seen.instruments, clock=wall, monotonic=seen.clock)
+    monitor(events.BytesMoved(7, 1))
+    seen.clock.now += SILENT_S + 301
+    wall.now = seen.clock.now
+    assert "no byte has come for 30 minutes" in (await monitor.refresh()).health.standstill[0]
 
 
 async def test_a_look_that_is_long_overdue_is_a_standstill(seen: Seen) -> None:

@@ -108,6 +108,23 @@ async def test_a_mirrors_looks_become_messages_of_those_kinds_that_are_wanted(tm
     assert all(isinstance(event, Notified) and event.by == "ops" for event in told.log)
 
 
+async def test_a_clock_that_was_ahead_does_not_silence_the_summary(tmp_path: Path) -> None:
+    root = tmp_path / "mirror"
+    make_small_mirror(root)
+    told, clock = Told(tmp_path), Clock()
+    true, clock.now = clock.now, clock.now + 365 * 86_400
+    notifier = Notifier(told.settings(root, events=["summary"]), observer=told.heard, clock=clock)
+    monitor = Monitor(Settings(root=root), Instruments(), looked=notifier.looked, clock=clock)
+    with InstanceLock.take(root):
+        await monitor.refresh()
+        clock.now = true
+        for _ in range(3):
+            await monitor.refresh()
+    async with sending(notifier):
+        await until(lambda: len(told.log) == 1)
+    assert len(told.documents()) == 1
+
+
 async def test_the_same_thing_is_told_once_an_hour(tmp_path: Path) -> None:
     told, clock = Told(tmp_path), Clock()
     notifier = Notifier(told.settings(tmp_path), observer=told.heard, clock=clock)

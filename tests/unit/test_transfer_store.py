@@ -230,6 +230,19 @@ def test_a_released_copy_waits_for_its_time(mirror: Mirror) -> None:
     ]
 
 
+def test_a_wait_that_no_server_can_have_asked_for_is_forgotten(mirror: Mirror) -> None:
+    mirror.want()
+    waits = {"a": 10, "b": transfer.LONGEST_WAIT_S, "c": transfer.LONGEST_WAIT_S + 1}
+    for work in mirror.claim():
+        not_before = NOW + waits[work.remote.name]
+        release = partial(
+            transfer.release, file_id=work.file_id, not_before=not_before, error=None, keep_partial=False
+        )
+        mirror.do(release)
+    assert mirror.do(partial(transfer.forget_impossible_waits, now=NOW)) == 1
+    assert [work.remote.name for work in mirror.claim()] == ["c"]
+
+
 def test_unfinished_counts_wanted_claimed_and_partial(mirror: Mirror) -> None:
     def unfinished(ids: list[int] | None = None) -> tuple[int, int]:
         with mirror.catalogue.reader() as reader:

@@ -45,6 +45,7 @@ _ERROR_START = re.compile(
     rb"(?:<Error>\s*<(?:Code|Message)>|<(?:!doctype\s|html)[^\0]{0,400}<title>\s*(?:[45]\d\d\b|error))",
     re.IGNORECASE,
 )
+_STORAGE_ERROR = re.compile(rb"<\?xml[^>]{0,200}\?>\s*<Error>\s*<(?:Code|Message)>")
 _ERROR_WORDS = re.compile(
     rb"<Error>|<Code>|Exception\b|NoSuchKey|AccessDenied|InternalError|SlowDown|<title>\s*[45]\d\d\b",
     re.IGNORECASE,
@@ -82,8 +83,7 @@ class Scanner:
     """Looks for error text in a file that passes by in pieces, each byte once; `findings` grows as they come."""
 
     def __init__(self, name: str) -> None:
-        self._searched = is_binary(name)
-        self._needs_word = f".{suffix_of(name).rpartition('.')[2]}" in _HOLDS_XML
+        self._name = name
         self._kept = b""
         self._offset = 0
         self._next = 0
@@ -91,13 +91,11 @@ class Scanner:
 
     def feed(self, data: bytes | memoryview) -> None:
         """`data` follows what came before; the buffer may be reused afterwards."""
-        if self._searched:
-            self._search(self._kept + data, last=False)
+        self._search(self._kept + data, last=False)
 
     def end(self) -> None:
         """The file is over: text cut off by its end counts too."""
-        if self._searched:
-            self._search(self._kept, last=True)
+        self._search(self._kept, last=True)
 
     def _search(self, data: bytes, *, last: bool) -> None:
         # A hit near the end of a piece is judged with the next one, which brings the bytes behind it.
@@ -105,7 +103,7 @@ class Scanner:
         for at in _hits(data):
             if at >= decided or len(self.findings) >= _TOO_MANY:
                 break
-            if self._offset + at >= self._next and _is_error_text(data, at, needs_word=self._needs_word):
+            if self._offset + at >= self._next and _is_error_text(data, at, name=self._name):
                 found = _evidence(data, at, self._offset)
                 self._next = found.start + found.length
                 self.findings.append(found)
@@ -122,13 +120,10 @@ def in_edges(data: FileBytes, *, name: str) -> tuple[Evidence, ...]:
     whole = whole_body(head, name=name)
     if whole is not None:
         return (whole,)
-    if not is_binary(name):
-        return ()
-    needs_word = f".{suffix_of(name).rpartition('.')[2]}" in _HOLDS_XML
-    found = _first(head, 0, needs_word=needs_word)
+    found = _first(head, 0, name=name)
     if not found and data.size > len(head):
         start = max(len(head), data.size - EDGE_BYTES)
-        found = _first(data.read(start, EDGE_BYTES), start, needs_word=needs_word)
+        found = _first(data.read(start, EDGE_BYTES), start, name=name)
     return found
 
 
@@ -154,9 +149,9 @@ def scan(path: Path, *, name: str | None = None, piece_bytes: int = 1024 * 1024)
     return tuple(scanner.findings)
 
 
-def _first(data: bytes, offset: int, *, needs_word: bool) -> tuple[Evidence, ...]:
+def _first(data: bytes, offset: int, *, name: str) -> tuple[Evidence, ...]:
     for at in _hits(data):
-        if _is_error_text(data, at, needs_word=needs_word):
+        if _is_error_text(data, at, name=name):
             return (_evidence(data, at, offset),)
     return ()
 
@@ -166,7 +161,11 @@ def _hits(data: bytes) -> list[int]:
     return [match.start() for match in _MARKERS.finditer(data)]
 
 
-def _is_error_text(data: bytes, at: int, *, needs_word: bool) -> bool:
+def _is_error_text(data: bytes, at: int, *, name: str) -> bool:
+    if not is_binary(name):
+        # Text may quote markup, and be markup itself; a storage error begins in a way that nothing else does.
+        return _STORAGE_ERROR.match(data, at) is not None
+    needs_word = f".{suffix_of(name).rpartition('.')[2]}" in _HOLDS_XML
     window = data[at : at + WINDOW_BYTES]
     if printable_share(window) < PRINTABLE_SHARE:
         return False

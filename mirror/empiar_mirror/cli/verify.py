@@ -28,6 +28,12 @@ def command(invocation: Invocation, ids: tuple[int, ...], quick: bool) -> ExitCo
         f"{count(report.checked, 'file')}{derived} checked, {format_bytes(report.bytes_read)} read, {len(report.damaged):,} damaged",
         *failures(report.damaged, "damaged"),
     ]
+    if report.strangers:
+        unknown = count(len(report.strangers), "file")
+        lines.append(
+            f"{unknown} in archive/ that the catalogue does not know, such as {report.strangers[0]}: they are left alone;"
+            " `sync ID` takes in what the archive still serves (docs/operations.md, restore)"
+        )
     if report.damaged:
         lines.append("`empiar-mirror repair` fetches again what is damaged, and makes derived files again")
     invocation.result(report, lines)

@@ -109,7 +109,7 @@ class JobEnds:
         for source in fault.damaged:
             await self._record_damage(job, source)
         parked = fault.permanent or job.attempts >= maker.retries
-        wait_s = min(86_400.0, maker.retry_wait_s * 2.0 ** min(job.attempts, 20))
+        wait_s = min(job_store.LONGEST_WAIT_S, maker.retry_wait_s * 2.0 ** min(job.attempts, 20))
         error = f"{fault}; {fault.hint}" if fault.hint else str(fault)
         await self._catalogue.write(
             functools.partial(

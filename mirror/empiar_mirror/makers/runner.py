@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, TypeVar
 
 from empiar_mirror.makers import folder as folders
 from empiar_mirror.makers import placing
@@ -27,6 +28,11 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
 from empiar_schema.faults import ConfigFault, StorageFault
 from empiar_schema.jobs import Job, JobState, Outcome
+
+T = TypeVar("T")
+
+#: Looked again at the latest then: the clock may be set while failed jobs wait.
+_LONGEST_REST_S: Final = 60.0
 
 
 def in_order(makers: Sequence[Maker]) -> tuple[Maker, ...]:
@@ -128,7 +134,7 @@ class Runner:
             waiting = sorted(due)
             if not waiting:
                 break
-            await self._rest(min(due.values()) - self._clock())
+            await self._rest(min(_LONGEST_REST_S, min(due.values()) - self._clock()))
         return await self._report(empiar_ids, makers)
 
     def _chosen(self, only: Sequence[str] | None) -> tuple[Maker, ...]:

@@ -83,7 +83,7 @@ class Monitor:
     def __call__(self, event: Event) -> None:
         """Bytes that have come count as progress."""
         if brings_bytes(event):
-            self._bytes_at = self._clock()
+            self._bytes_at = self._monotonic()
 
     @property
     def look(self) -> Look:
@@ -179,8 +179,8 @@ class Monitor:
 
     def _since_when(self) -> float:
         """When bytes last came, or the process began: a restart after a pause has its half hour, too."""
-        began_at = self._clock() - (self._monotonic() - self._began_at)
-        return max(began_at, self._bytes_at or 0.0)
+        # Kept by the timer: a clock that was set back must not excuse a standstill until it has caught up.
+        return self._clock() - (self._monotonic() - max(self._began_at, self._bytes_at or self._began_at))
 
 
 def _refusals(settings: Settings) -> tuple[str, ...]:

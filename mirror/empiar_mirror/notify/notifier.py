@@ -149,7 +149,7 @@ class Notifier:
         self._standing = standing
         if self._summed is None:
             self._summed = standing
-        elif look.at >= self._next_summary:
+        elif look.at >= self._next_summary or look.at < self._next_summary - LONGEST_DAY_S:
             self.tell(summary(self._summed, standing))
             self._summed = standing
             self._next_summary = next_time_of_day(self._summary_at, look.at)
@@ -247,6 +247,10 @@ def standing_of(look: Look) -> Standing | None:
         free_bytes=look.figures.room.free,
         attention=look.health.attention,
     )
+
+
+#: More than this is never left until the next summary, even where clocks change: the clock was set back.
+LONGEST_DAY_S: Final = 2 * 86_400.0
 
 
 def next_time_of_day(at: str, now: float) -> float:

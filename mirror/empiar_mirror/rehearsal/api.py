@@ -39,7 +39,7 @@ class ApiServer:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request, recorded in the log however it ends."""
         path = unquote(request.raw_path.partition("?")[0])
-        status, sent, target = 0, 0, path
+        status, sent, target, begun = 0, 0, path, self.log.asked("api")
         try:
             target, payload = await self._payload(request, path)
             fault = self.book.take(Stage.METADATA, "api", target)
@@ -48,7 +48,9 @@ class ApiServer:
             return response
         finally:
             agent = request.headers.get("User-Agent", "")
-            self.log.add("api", request.method, target, status=status, bytes_sent=sent, user_agent=agent)
+            self.log.add(
+                "api", request.method, target, status=status, bytes_sent=sent, user_agent=agent, begun=begun
+            )
 
     async def _payload(self, request: web.BaseRequest, path: str) -> tuple[str, Json]:
         """The request's name for faults and log, and what to answer; None: there is no such thing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
@@ -185,19 +185,41 @@ class Entry:
                     yield path, node
 
 
+#: Is told of every file that is about to stand at a path of an entry, or (None) stands there no longer.
+Witness = Callable[[int, bytes, ArchiveFile | None], None]
+
+
 class RehearsalArchive:
     """All entries. Changes are seen by every server at once."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: dict[int, Entry] = {entry.empiar_id: entry for entry in entries}
+        self._witness: Witness | None = None
+
+    def watched_by(self, witness: Witness) -> None:
+        """`witness` is told of all files that are there, and of every change from now on, before anybody can see it."""
+        self._witness = witness
+        for entry in self.entries.values():
+            for path, file in entry.walk():
+                witness(entry.empiar_id, path, file)
 
     def add_entry(self, entry: Entry) -> None:
         """`entry` is there, in place of one with the same number."""
+        before = self.entries.get(entry.empiar_id)
+        if self._witness is not None:
+            coming = dict(entry.walk())
+            for path in dict(before.walk()).keys() - coming.keys() if before is not None else ():
+                self._witness(entry.empiar_id, path, None)
+            for path, file in coming.items():
+                self._witness(entry.empiar_id, path, file)
         self.entries[entry.empiar_id] = entry
 
     def remove_entry(self, empiar_id: int) -> None:
         """The entry, its record and its files are gone."""
-        del self.entries[empiar_id]
+        entry = self.entries.pop(empiar_id)
+        if self._witness is not None:
+            for path, _ in entry.walk():
+                self._witness(empiar_id, path, None)
 
     def file(self, empiar_id: int, path: bytes) -> ArchiveFile | None:
         """The file at `path` of the entry, if there is one."""
@@ -206,7 +228,7 @@ class RehearsalArchive:
 
     def add_file(self, empiar_id: int, path: bytes, file: ArchiveFile) -> None:
         """`file` stands at `path`, new or in place of another."""
-        self._changeable(empiar_id).put(path, file)
+        self._put(empiar_id, path, file)
 
     def remove_file(self, empiar_id: int, path: bytes) -> None:
         """The file is gone.
@@ -215,6 +237,8 @@ class RehearsalArchive:
             KeyError: it was not there.
         """
         self._changeable(empiar_id).remove(path)
+        if self._witness is not None:
+            self._witness(empiar_id, path, None)
 
     def change_file(
         self,
@@ -245,7 +269,7 @@ class RehearsalArchive:
             body=body,
             drawing=old.drawing if body is None and size in (None, old.size) else None,
         )
-        self._changeable(empiar_id).put(path, new)
+        self._put(empiar_id, path, new)
         return new
 
     def touch_record(self, empiar_id: int, update_date: str) -> None:
@@ -266,6 +290,12 @@ class RehearsalArchive:
         if file.drawing is not None:
             return _drawn(file.drawing, b"%d/%s" % (entry_id, path), file.version)[offset : offset + count]
         return content.read(b"%d/%s" % (entry_id, path), file.size, offset, count, version=file.version)
+
+    def _put(self, empiar_id: int, path: bytes, file: ArchiveFile) -> None:
+        tree = self._changeable(empiar_id)
+        if self._witness is not None:
+            self._witness(empiar_id, path, file)
+        tree.put(path, file)
 
     def _changeable(self, empiar_id: int) -> FileTree:
         tree = self.entries[empiar_id].tree

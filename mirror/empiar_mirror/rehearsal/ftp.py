@@ -103,6 +103,7 @@ class _Session:
         self._folder = b"/"
         self._restart = 0
         self._sent = 0
+        self._begun: float | None = None
         self._data: DataChannel | None = None
         self._verbs: dict[bytes, Callable[[bytes], Awaitable[None]]] = {
             b"USER": self._user,
@@ -148,6 +149,7 @@ class _Session:
             await self._command(verb.upper(), argument)
 
     async def _command(self, verb: bytes, argument: bytes) -> None:
+        self._begun = self._server.log.asked("ftp") if verb in (b"RETR", b"LIST", b"MLSD", b"NLST") else None
         if verb in self._verbs:
             await self._verbs[verb](argument)
             return
@@ -468,7 +470,13 @@ class _Session:
         self, verb: bytes, target: str, code: int, *, start_offset: int = 0, bytes_sent: int = 0
     ) -> None:
         self._server.log.add(
-            "ftp", verb.decode(), target, status=code, start_offset=start_offset, bytes_sent=bytes_sent
+            "ftp",
+            verb.decode(),
+            target,
+            status=code,
+            start_offset=start_offset,
+            bytes_sent=bytes_sent,
+            begun=self._begun,
         )
 
     async def _reply(self, code: int, text: str) -> None:

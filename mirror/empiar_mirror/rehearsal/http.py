@@ -71,6 +71,7 @@ class _Answer:
 
     request: web.BaseRequest
     path: bytes
+    begun: float
     start: int = 0
     sent: int = 0
     status: int = 0
@@ -88,7 +89,7 @@ class TreeServer:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to one request, recorded in the log however it ends."""
         path = unquote_to_bytes(request.raw_path.partition("?")[0])
-        answer = _Answer(request, path[len(TREE) :].strip(b"/"))
+        answer = _Answer(request, path[len(TREE) :].strip(b"/"), self.log.asked("https"))
         folder = path.endswith(b"/")
         try:
             if not path.startswith(TREE) or b".." in path.split(b"/") or b"\0" in path:
@@ -109,6 +110,7 @@ class TreeServer:
                 start_offset=answer.start,
                 bytes_sent=answer.sent,
                 user_agent=request.headers.get("User-Agent", ""),
+                begun=answer.begun,
             )
 
     async def _file(self, answer: _Answer, entry: int, path: bytes, file: ArchiveFile) -> web.StreamResponse:

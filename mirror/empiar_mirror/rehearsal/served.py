@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +24,8 @@ class ServedRequest:
     status: int
     when: float
     user_agent: str = ""
+    #: When it had been read; `when` is its end.
+    begun: float = 0.0
 
 
 @dataclass(slots=True)
@@ -33,6 +35,9 @@ class ServedLog:
     requests: list[ServedRequest] = field(default_factory=list)
     #: Most connections open at once, by channel.
     peak_connections: Counter[str] = field(default_factory=Counter)
+    #: Most requests that began within one second, by channel; on FTP, transfers and listings.
+    peak_requests: Counter[str] = field(default_factory=Counter)
+    _lately: dict[str, deque[float]] = field(default_factory=dict)
     _open: Counter[str] = field(default_factory=Counter)
     _file: TextIO | None = None
 
@@ -56,14 +61,34 @@ class ServedLog:
         start_offset: int = 0,
         bytes_sent: int = 0,
         user_agent: str = "",
+        begun: float | None = None,
     ) -> None:
-        """The request is recorded with the time of now."""
+        """The request is recorded with the time of now as its end."""
+        now = time.time()
         served = ServedRequest(
-            channel, method, path, start_offset, bytes_sent, status, time.time(), user_agent
+            channel,
+            method,
+            path,
+            start_offset,
+            bytes_sent,
+            status,
+            now,
+            user_agent,
+            begun=now if begun is None else begun,
         )
         self.requests.append(served)
         if self._file is not None:
             self._file.write(json.dumps(asdict(served)) + "\n")
+
+    def asked(self, channel: str) -> float:
+        """A request was read just now; returns the time for its record."""
+        now = time.time()
+        lately = self._lately.setdefault(channel, deque())
+        lately.append(now)
+        while lately[0] <= now - 1:
+            lately.popleft()
+        self.peak_requests[channel] = max(self.peak_requests[channel], len(lately))
+        return now
 
     def opened(self, channel: str) -> None:
         """A connection was opened."""

@@ -18,6 +18,7 @@ from aiohttp import web
 from empiar_mirror.rehearsal import api
 from empiar_mirror.rehearsal.api import ApiServer
 from empiar_mirror.rehearsal.archive import Entry, RehearsalArchive
+from empiar_mirror.rehearsal.changing import Changes
 from empiar_mirror.rehearsal.entries import big_entry, many_files_entry, standard_entries
 from empiar_mirror.rehearsal.faults import Fault, FaultBook, standard_faults
 from empiar_mirror.rehearsal.ftp import FtpServer
@@ -220,6 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--globus", type=Path, metavar="DIR", help="stand in for Globus, with a collection on the folder DIR"
     )
+    parser.add_argument(
+        "--changing",
+        type=float,
+        metavar="SECONDS",
+        help="entries and files come, change and go, one so often",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of what changes")
     parser.add_argument("--mlsd", action="store_true", help="FTP offers MLSD")
     asyncio.run(_serve(parser.parse_args(arguments)))
     return 0
@@ -251,7 +259,16 @@ async def _serve(chosen: argparse.Namespace) -> None:
             _write_whole(chosen.port_file, line + "\n")
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-        await stop.wait()
+        await _change_until(stop, rehearsal.archive, chosen)
+
+
+async def _change_until(stop: asyncio.Event, archive: RehearsalArchive, chosen: argparse.Namespace) -> None:
+    changes = Changes(archive, seed=chosen.seed)
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), chosen.changing)
+        if not stop.is_set():
+            sys.stderr.write(changes.step() + "\n")
 
 
 def _write_whole(path: Path, text: str) -> None:

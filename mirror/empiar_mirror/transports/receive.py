@@ -259,6 +259,7 @@ class Delivery:
         self.found: Validators | None = None
         self.moved = 0
         self._started_at = time.time()
+        self._began = time.monotonic()
 
     async def begin(self, found: Validators) -> None:
         """The sink knows what the server says of the file, and has agreed.
@@ -318,4 +319,6 @@ class Delivery:
         return self._outcome(fault)
 
     def _outcome(self, fault: EmpiarMirrorError | None) -> Outcome:
-        return Outcome(self.claim, self.moved, self._started_at, time.time(), self.found, fault)
+        # By the timer: the clock may be set meanwhile, and no attempt ends before it began.
+        ended_at = self._started_at + (time.monotonic() - self._began)
+        return Outcome(self.claim, self.moved, self._started_at, ended_at, self.found, fault)
