@@ -14,10 +14,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from empiar_schema import queue_store
 from empiar_schema.codes import STATE_CODES
 from empiar_schema.copies import is_gone, move
 from empiar_schema.faults import CatalogueFault
 from empiar_schema.paths import RemotePath
+from empiar_schema.queues import Wish
 from empiar_schema.states import CopyState
 
 _ARRIVED: Final = STATE_CODES[CopyState.ARRIVED]
@@ -185,7 +187,7 @@ def recall(
     only = None if file_ids is None else json.dumps(sorted(file_ids))
     files = size = gone = 0
     for empiar_id in empiar_ids:
-        named = {"entry": empiar_id, "files": only, "now": now, "priority": priority}
+        named = {"entry": empiar_id, "files": only, "now": now}
         evicted = (
             f"empiar_id = :entry AND state >= 4 AND state = {_EVICTED}"
             " AND (:files IS NULL OR file_id IN (SELECT value FROM json_each(:files)))"
@@ -195,7 +197,7 @@ def recall(
             f"SELECT count(*) FROM copy WHERE {evicted} AND file_id IN {absent}", named
         ).fetchone()[0]
         wanted = conn.execute(
-            f"UPDATE copy SET state = {_WANTED}, priority = max(priority, :priority), fruitless = 0, bytes_credited = 0,"
+            f"UPDATE copy SET state = {_WANTED}, fruitless = 0, bytes_credited = 0,"
             " bytes_here = 0, not_before = 0, error = NULL, v_size = NULL, v_modified_at = NULL, v_etag = NULL,"
             f" wanted_at = :now WHERE {evicted} AND file_id NOT IN {absent} AND file_id NOT IN"
             f" (SELECT file_id FROM eviction WHERE {_INTENDED} AND empiar_id = :entry) RETURNING file_id, bytes",
@@ -205,6 +207,10 @@ def recall(
             "UPDATE eviction SET recalled_at = ? WHERE file_id = ? AND returned_at IS NULL AND error IS NULL",
             [(now, file_id) for file_id, _ in wanted],
         )
+        if wanted:
+            recalled = [file_id for file_id, _ in wanted]
+            queue_store.join(conn, empiar_id, Wish(priority), now=now, file_ids=recalled)
+            queue_store.woken(conn, empiar_id)
         files += len(wanted)
         size += sum(row[1] or 0 for row in wanted)
     return Recalled(files, size, gone)
