@@ -484,8 +484,11 @@ class Mirror:
         await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
 
     async def finish(self, ids: Sequence[int]) -> None:
-        """What follows arrivals is done for these entries: roles, derived files, manifests, layouts."""
-        await self._finishing.follow(ids)
+        """What follows arrivals is done for these entries: roles, derived files, manifests, layouts. Jobs that have to wait before they are tried again are left.
+
+        Raises: as `Finishing.follow`.
+        """
+        await self._finishing.follow(ids, retrying=False)
 
     def _transferring(self, observer: Observer) -> Transferring:
         return Transferring(
@@ -626,7 +629,7 @@ class Mirror:
             quarantine=self.folders.quarantine,
             threads=self._threads,
             settings=settings,
-            withdraw=self._finishing.withdraw_damaged,
+            withdraw=lambda ids: self._finishing.withdraw_damaged(ids),  # under the settings of then
             observer=self.observer,
             clock=self.clock,
         )
