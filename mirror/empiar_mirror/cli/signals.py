@@ -24,14 +24,14 @@ def ending_at_once() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in ours:
+        signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            _restore(number, before[number])
 
 
 @contextmanager
@@ -46,7 +46,12 @@ def handling(handlers: Mapping[signal.Signals, Callable[[], object]]) -> Iterato
     finally:
         for number, formerly in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, formerly)
+            _restore(number, formerly)
+
+
+def _restore(number: int, handler: Callable[[int, FrameType | None], object] | int | None) -> None:
+    # None: one that C code has installed, of which Python knows nothing.
+    signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
