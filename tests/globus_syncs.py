@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from empiar_mirror.app import SyncReport
 from empiar_mirror.rehearsal.archive import Entry
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
+from empiar_mirror.syncing import SyncReport
 from empiar_schema.events import Event
 from empiar_schema.settings import Settings
 from empiar_schema.states import Channel

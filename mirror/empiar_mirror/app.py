@@ -1,4 +1,4 @@
-"""The composition root: settings become objects here, and here alone crawler and mirror meet."""
+"""The composition root: settings become objects here."""
 
 from __future__ import annotations
 
@@ -6,36 +6,27 @@ import asyncio
 import functools
 import resource
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from empiar_crawler.crawl import Crawler
-from empiar_crawler.crawl_sources import CrawlSources
-from empiar_crawler.outcome import CrawlReport
-from empiar_crawler.schedule import Failures
-from empiar_mirror import asking
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.cluster.leases import recover_leases
-from empiar_mirror.derived_proof import verify_derived
+from empiar_mirror.crawling import Crawling, CrawlReport, Failures, ProbedCrawl
 from empiar_mirror.eviction.evicting import Evictor, Removed, settle
 from empiar_mirror.eviction.pinned import put_pins_in_force
 from empiar_mirror.eviction.planning import Order
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.folders import Folders
 from empiar_mirror.globus import leftovers
-from empiar_mirror.globus_access import globus_service
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_mirror.makers import placing, registry
-from empiar_mirror.pace import listed_since
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import asked_for, never_heard_of
-from empiar_mirror.probe import Prober, ProbeReport
-from empiar_mirror.proof import Verifier
-from empiar_mirror.readers import Readers
+from empiar_mirror.probe import ProbeReport
+from empiar_mirror.proving import Proving
 from empiar_mirror.reading import CATALOGUE_NAME
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import (
@@ -44,38 +35,23 @@ from empiar_mirror.reports import (
     MakeReport,
     RecoveryReport,
     ScrubReport,
-    TransferReport,
     VerifyReport,
 )
-from empiar_mirror.scrub import ClusterReading, Scrubber
+from empiar_mirror.scrub import Scrubber
 from empiar_mirror.stopping import Stopping
-from empiar_mirror.strangers import strangers
-from empiar_mirror.subscriptions.asked import asked_by, in_force
 from empiar_mirror.subscriptions.declaring import put_in_force
-from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
-from empiar_mirror.transfer_facts import (
-    failed_files,
-    files_evicted,
-    files_here,
-    files_unverified,
-    stale_entries,
-)
-from empiar_mirror.transferring import Transferring, hosts_within
-from empiar_schema import globus_endings, subscription_store, transfer_store
+from empiar_mirror.subscriptions.evaluation import Evaluated
+from empiar_mirror.subscriptions.evaluator import Evaluator
+from empiar_mirror.syncing import Syncing, SyncReport
+from empiar_mirror.transferring import Transferring
+from empiar_schema import transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import (
-    BytesMoved,
-    Event,
-    FileArrived,
     Observer,
-    SubscriptionHeld,
-    SubscriptionMatched,
 )
 from empiar_schema.faults import CatalogueFault, ConfigFault
-from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.settings import ScrubSettings, Settings
-from empiar_schema.states import Channel, CopyState
-from empiar_wire.http import PoliteHttp
+from empiar_schema.states import Channel
 
 T = TypeVar("T")
 
@@ -83,38 +59,6 @@ T = TypeVar("T")
 WORK_THREADS = 8
 #: Part files, connections and readers open at once, with room to spare.
 OPEN_FILES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What one `sync` or `repair` did: the crawl that it needed, if any, and the transfer."""
-
-    crawl: CrawlReport | None
-    transfer: TransferReport
-
-
-@dataclass(frozen=True, slots=True)
-class ProbedCrawl:
-    """What a crawl with a look at headers did."""
-
-    crawl: CrawlReport
-    probe: ProbeReport
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts what a run brings, and passes every event on."""
-
-    observer: Observer
-    arrived: int = 0
-    bytes_moved: int = 0
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, FileArrived):
-            self.arrived += 1
-        elif isinstance(event, BytesMoved):
-            self.bytes_moved += event.count
-        self.observer(event)
 
 
 @dataclass(slots=True)
@@ -209,269 +153,75 @@ class Mirror:
         every_s: float | None = None,
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> CrawlReport:
-        """Metadata and listings of these entries, or of all that are new or changed, stand in the catalogue.
-
-        `every_s` and `may_go_on` as in `Crawler.crawl`.
-
-        Subscriptions have been evaluated since, also where nothing has changed: an earlier crawl may have been killed before.
-
-        Raises:
-            UnreachableFault: nothing of the archive could be reached.
-        """
-        crawl = self.settings.crawl
-        hosts = hosts_within(crawl, contact=crawl.contact)
-        async with AsyncExitStack() as stack:
-            http = PoliteHttp(hosts)
-            stack.push_async_callback(http.aclose)
-            listed_by_globus = "globus" in crawl.listing
-            globus = (
-                await stack.enter_async_context(globus_service(self.settings)) if listed_by_globus else None
-            )
-            sources = CrawlSources.of(
-                self.settings.archive,
-                crawl,
-                http=http,
-                hosts=hosts,
-                catalogue=self.catalogue,
-                globus=globus,
-                clock=self.clock,
-            )
-            stack.push_async_callback(sources.aclose)
-            crawler = Crawler(
-                self.catalogue,
-                crawl,
-                sources,
-                roles=self.settings.role,
-                observer=self.observer,
-                clock=self.clock,
-                failures=self._crawl_failures,
-            )
-            begun, timer = self.clock(), time.monotonic()
-            report = await self._unless_stopped(
-                crawler.crawl(ids, full=full, every_s=every_s, may_go_on=may_go_on)
-            )
-        since = listed_since(begun, now=self.clock(), took_s=time.monotonic() - timer)
-        await self._finishing.follow_crawl(since=since)
-        await self.evaluate_subscriptions()
-        return report
+        """See `Crawling.crawl`."""
+        return await self._crawling.crawl(ids, full=full, every_s=every_s, may_go_on=may_go_on)
 
     async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
-        """As `crawl`, then as `probe`."""
-        crawled = await self.crawl(ids, full=full)
-        return ProbedCrawl(crawled, await self.probe(ids))
+        """See `Crawling.crawl_and_probe`."""
+        return await self._crawling.crawl_and_probe(ids, full=full)
 
     async def probe(self, ids: Sequence[int]) -> ProbeReport:
-        """One file of each of the biggest families of these entries was looked at, and its facts stand in the catalogue.
+        """See `Crawling.probe`."""
+        return await self._crawling.probe(ids)
 
-        At most 16 MiB are read of an entry. Roles that names leave open follow what the headers say, and
-        contradictions with the metadata are recorded.
+    async def evaluate_subscriptions(self, names: Collection[str] | None = None) -> list[Evaluated]:
+        """See `Evaluator.evaluate`."""
+        return await self._evaluator.evaluate(names)
 
-        Raises:
-            ConfigFault: no channel of the configuration can read parts of files.
-            UnreachableFault: no channel reaches the archive.
-        """
-        report = ProbeReport()
-        async with AsyncExitStack() as stack:
-            transports = self._transferring(self.observer).transports(stack, None)
-            if not transports:
-                raise ConfigFault(
-                    "the first bytes of files cannot be read by Globus, which moves whole files",
-                    hint="name https or ftp in transfer.channels, too, for probes",
-                )
-            prober = Prober(self.catalogue, transports, clock=self.clock)
-            for empiar_id in ids:
-                if self._stopping.stopped:
-                    break
-                report += await self._unless_stopped(prober.probe(empiar_id))
-                await self._finishing.judge(empiar_id)
-        return report
-
-    async def _unless_stopped(self, work: Coroutine[object, object, T]) -> T:
-        """Cancels `work` when the mirror is stopped; what it has recorded by then stands."""
-        task = asyncio.create_task(work)
-        with self._stopping.telling(task.cancel):
-            return await task
-
-    async def _crawl_what_is_needed(self, ids: Sequence[int]) -> CrawlReport | None:
-        stale = await self.catalogue.read(
-            functools.partial(
-                stale_entries, ids=ids, now=int(self.clock()), interval_s=self.settings.crawl.interval
-            )
+    @property
+    def _crawling(self) -> Crawling:
+        return Crawling(
+            settings=self.settings,
+            catalogue=self.catalogue,
+            observer=self.observer,
+            clock=self.clock,
+            stopping=self._stopping,
+            finishing=lambda: self._finishing,
+            evaluator=lambda: self._evaluator,
+            transferring=self._transferring,
+            failures=self._crawl_failures,
         )
-        return await self.crawl(stale) if stale else None
+
+    @property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.settings, self.catalogue, self.observer, self.clock, self._stopping)
 
     # --- transfer -------------------------------------------------------------------------------------
 
     async def sync(
         self, ids: Sequence[int], *, view: str | None = None, channel: Channel | None = None
     ) -> SyncReport:
-        """Every listed file of these entries is here, verified and arranged, or the report names it.
-
-        With `view`, that holds for what the view takes of them; what else waits goes on waiting.
-        Files that were given up earlier get a fresh budget; quarantined and damaged ones are left to `repair`.
-
-        Raises:
-            ConfigFault: there is no such view.
-            StorageFault: the disk is full or refuses; what was begun is kept.
-            UnreachableFault: no channel reaches the archive.
-        """
-        recipe = self.settings.recipe(view) if view is not None else None
-        crawled = await self._crawl_what_is_needed(ids)
-        now = int(self.clock())
-        if recipe is not None:
-            return SyncReport(crawled, await self._transfer_view(ids, recipe, channel=channel, now=now))
-        for empiar_id in ids:
-            await self.catalogue.write(functools.partial(asking.ask_for_whole, empiar_id=empiar_id, now=now))
-        await self._ask_again(ids, [CopyState.PARKED])
-        return SyncReport(crawled, await self._transfer(ids, channel=channel))
+        """See `Syncing.sync`."""
+        return await self._syncing.sync(ids, view=view, channel=channel)
 
     async def sync_as_before(
         self, ids: Sequence[int] | None = None, *, channel: Channel | None = None
     ) -> SyncReport:
-        """What was asked for of these entries is here, verified and arranged: of some the whole, of others a view.
-
-        With `ids` None, that holds for all entries of which something was asked for, by name or by a subscription.
-
-        Raises: as `sync`.
-        """
-        everything = ids is None
-        if ids is None:
-            await self.evaluate_subscriptions()
-            ids = await self._asked_for()
-        crawled = await self._crawl_what_is_needed(ids)
-        if everything:
-            await self.evaluate_subscriptions(afresh=True)
-            ids = await self._asked_for()
-        for empiar_id in ids:
-            await self.catalogue.write(
-                functools.partial(
-                    asking.ask_as_before,
-                    empiar_id=empiar_id,
-                    settings=self.settings,
-                    now=int(self.clock()),
-                )
-            )
-        await self._ask_again(ids, [CopyState.PARKED])
-        return SyncReport(crawled, await self._transfer(ids, channel=channel))
-
-    async def _asked_for(self) -> list[int]:
-        """Entries of which something was asked for, and those that subscriptions match and whose files are not listed yet."""
-        matched = await self.catalogue.read(subscription_store.wanted_entries)
-        return sorted({*await self.catalogue.read(asked_for), *matched})
-
-    # --- subscriptions --------------------------------------------------------------------------------
-
-    async def evaluate_subscriptions(
-        self, names: Collection[str] | None = None, *, afresh: bool = False
-    ) -> list[Evaluated]:
-        """See `subscriptions.evaluation.evaluate_subscriptions`; observers are told what was matched and what is held."""
-        found = await asyncio.to_thread(
-            evaluate_subscriptions,
-            self.catalogue,
-            self.settings,
-            now=int(self.clock()),
-            names=names,
-            afresh=afresh,
-            stopped=lambda: self._stopping.stopped,
-        )
-        for one in found:
-            if one.held is not None:
-                self.observer(SubscriptionHeld(one.name, one.held))
-            elif one.files:
-                self.observer(SubscriptionMatched(one.name, one.entries, one.files))
-        return found
+        """See `Syncing.sync_as_before`."""
+        return await self._syncing.sync_as_before(ids, channel=channel)
 
     async def sync_subscription(self, name: str, *, channel: Channel | None = None) -> SyncReport:
-        """What the subscription selects now is here, verified and arranged, as far as its budget goes; what waits with a lower priority goes on waiting.
-
-        Raises: as `sync`, and
-            ConfigFault: it is paused or held, or there is none.
-        """
-        found = await self.catalogue.read(functools.partial(in_force, name=name))
-        await self.evaluate_subscriptions([name])
-        ids = await self.catalogue.read(functools.partial(subscription_store.wanted_entries, name=name))
-        crawled = await self._crawl_what_is_needed(ids)
-        await self.evaluate_subscriptions([name], afresh=True)
-        asked = await self.catalogue.read(functools.partial(asked_by, name=name, settings=self.settings))
-        await self._ask_again(asked.ids, [CopyState.PARKED], only=asked.files)
-        wanted = found.definition
-        transfer = await self._transfer(
-            asked.ids,
-            channel=channel or wanted.channel,
-            only=asked.files,
-            least_priority=wanted.priority,
-        )
-        return SyncReport(crawled, transfer)
-
-    async def _transfer_view(
-        self, ids: Sequence[int], recipe: ViewRecipe, *, channel: Channel | None, now: int
-    ) -> TransferReport:
-        needed: set[int] = set()
-        for empiar_id in ids:
-            needed |= await self.catalogue.write(
-                functools.partial(asking.ask_for_view, empiar_id=empiar_id, recipe=recipe, now=now)
-            )
-        await self._ask_again(ids, [CopyState.PARKED], only=needed)
-        # What was parked until now waits with the priority that it had, below which this transfer does not look.
-        hurry = functools.partial(
-            transfer_store.want_files, file_ids=sorted(needed), now=now, priority=asking.VIEW_PRIORITY
-        )
-        await self.catalogue.write(hurry)
-        return await self._transfer(ids, channel=channel, view=recipe, only=needed)
+        """See `Syncing.sync_subscription`."""
+        return await self._syncing.sync_subscription(name, channel=channel)
 
     async def repair(self, ids: Sequence[int] | None, *, channel: Channel | None = None) -> SyncReport:
-        """What was found damaged, missing, quarantined or given up is fetched again.
+        """See `Syncing.repair`; all that were asked for, if `ids` is None."""
+        return await self._syncing.repair(await self._ids(ids), channel=channel)
 
-        Damaged bytes go to quarantine first; nothing is deleted.
-        """
-        ids = await self._ids(ids)
-        verifier = self._verifier()
-        await verifier.clear_damaged(ids)
-        await self._ask_again(ids, [CopyState.DAMAGED, CopyState.QUARANTINED, CopyState.PARKED])
-        return SyncReport(None, await self._transfer(ids, channel=channel))
-
-    async def _ask_again(
-        self, ids: Sequence[int], states: Sequence[CopyState], *, only: Collection[int] | None = None
-    ) -> None:
-        now = int(self.clock())
-        await self.catalogue.write(
-            functools.partial(
-                transfer_store.retry_failed, empiar_ids=ids, now=now, states=states, file_ids=only
-            )
-        )
-        await self.catalogue.write(functools.partial(globus_endings.fresh_tries, empiar_ids=ids))
-
-    async def _transfer(
-        self,
-        ids: Sequence[int],
-        *,
-        channel: Channel | None,
-        view: ViewRecipe | None = None,
-        only: Collection[int] | None = None,
-        least_priority: int | None = None,
-    ) -> TransferReport:
-        """What is wanted of these entries came; with `view`, only what it needs, the files `only`. Below `least_priority`, files wait."""
-        here_before = await self.catalogue.read(functools.partial(files_here, ids=ids))
-        tally = _Tally(self.observer)
-        if least_priority is None:
-            least_priority = transfer_store.ANY_PRIORITY if view is None else asking.VIEW_PRIORITY
-        await self._transferring(tally).run(ids, channel, least_priority=least_priority)
-        await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
-        making, arranged = await self._finishing.follow(ids, view)
-        failed = await self.catalogue.read(functools.partial(failed_files, ids=ids, only=only))
-        unverified, unverified_bytes = await self.catalogue.read(functools.partial(files_unverified, ids=ids))
-        evicted = await self.catalogue.read(functools.partial(files_evicted, ids=ids))
-        return TransferReport(
-            arrived=tally.arrived,
-            bytes_moved=tally.bytes_moved,
-            already_here=here_before,
-            failed=tuple(failed),
-            arranged=arranged,
-            unverified=unverified,
-            unverified_bytes=unverified_bytes,
-            evicted=evicted,
-            making=making,
-            stopped=self._stopping.stopped,
+    @property
+    def _syncing(self) -> Syncing:
+        return Syncing(
+            settings=self.settings,
+            catalogue=self.catalogue,
+            folders=self.folders,
+            observer=self.observer,
+            clock=self.clock,
+            stopping=self._stopping,
+            crawling=self._crawling,
+            evaluator=self._evaluator,
+            proving=self._proving,
+            finishing=self._finishing,
+            transferring=self._transferring,
         )
 
     async def transfer_all(self, stopping: Stopping) -> None:
@@ -479,21 +229,25 @@ class Mirror:
 
         Raises: as `sync`.
         """
-        work = replace(self._transferring(self.observer), stopping=stopping)
+        work = replace(self._transferring, stopping=stopping)
         await work.run(None, None, least_priority=transfer_store.ANY_PRIORITY)
         await asyncio.to_thread(leftovers.clean, self.catalogue, self.folders.staging)
 
     async def finish(self, ids: Sequence[int]) -> None:
-        """What follows arrivals is done for these entries: roles, derived files, manifests, layouts."""
-        await self._finishing.follow(ids)
+        """What follows arrivals is done for these entries: roles, derived files, manifests, layouts. Jobs that have to wait before they are tried again are left.
 
-    def _transferring(self, observer: Observer) -> Transferring:
+        Raises: as `Finishing.follow`.
+        """
+        await self._finishing.follow(ids, retrying=False)
+
+    @property
+    def _transferring(self) -> Transferring:
         return Transferring(
             settings=self.settings,
             catalogue=self.catalogue,
             folders=self.folders,
             threads=self._threads,
-            observer=observer,
+            observer=self.observer,
             clock=self.clock,
             stopping=self._stopping,
             pacing=self.pacing,
@@ -544,35 +298,45 @@ class Mirror:
     # --- proof ----------------------------------------------------------------------------------------
 
     async def verify(self, ids: Sequence[int] | None, *, quick: bool = False) -> VerifyReport:
-        """Every file of these entries that should be here, deposited or derived, was checked against its record; no layout shows a damaged one.
+        """See `Proving.verify`; all that were asked for, if `ids` is None."""
+        return await self._proving.verify(await self._ids(ids), quick=quick, strangers_of=ids)
 
-        What no record accounts for is named, and left alone.
+    async def scrub(
+        self,
+        ids: Sequence[int] | None,
+        *,
+        seconds: float | None = None,
+        bytes_per_s: int | None = None,
+        at_any_hour: bool = False,
+    ) -> ScrubReport:
+        """See `Proving.scrub`.
+
+        Raises:
+            ConfigFault: the catalogue has never heard of one of the entries.
         """
-        chosen, ids = ids, await self._ids(ids)
-        brought, missing = await self._transferring(self.observer).verify_deliveries(ids)
-        if brought:
-            await self._finishing.follow(brought)
-        async with self._finishing.hands.readers() as readers:
-            verifier = self._verifier(readers)
-            with self._stopping.telling(verifier.stop):
-                report = await verifier.verify(ids, quick=quick)
-        known = functools.partial(
-            strangers, archive=self.folders.archive, ids=chosen, stopped=lambda: self._stopping.stopped
+        chosen = None if ids is None else await self._ids(ids)
+        return await self._proving.scrub(
+            chosen, seconds=seconds, bytes_per_s=bytes_per_s, at_any_hour=at_any_hour
         )
-        unknown = await self.catalogue.read(known)
-        report = replace(report, damaged=(*missing, *report.damaged), strangers=unknown)
-        report += await verify_derived(
-            self.catalogue,
-            self.folders.root,
-            ids,
-            quick=quick,
+
+    def scrubber(self, settings: ScrubSettings) -> Scrubber:
+        """See `Proving.scrubber`."""
+        return self._proving.scrubber(settings)
+
+    @property
+    def _proving(self) -> Proving:
+        return Proving(
+            settings=self.settings,
+            catalogue=self.catalogue,
+            folders=self.folders,
             threads=self._threads,
-            stopped=lambda: self._stopping.stopped,
+            observer=self.observer,
+            clock=self.clock,
+            stopping=self._stopping,
+            finishing=self._finishing,
+            transferring=self._transferring,
+            withdraw=lambda ids: self._finishing.withdraw_damaged(ids),
         )
-        await self._finishing.withdraw_damaged(
-            sorted({int(f.path.partition("/")[0]) for f in report.damaged})
-        )
-        return report
 
     # --- room on the disk -----------------------------------------------------------------------------
 
@@ -589,57 +353,6 @@ class Mirror:
         )
         ended = stopped or (lambda: False)
         return await evictor.evict(order, stopped=lambda: self._stopping.stopped or ended())
-
-    async def scrub(
-        self,
-        ids: Sequence[int] | None,
-        *,
-        seconds: float | None = None,
-        bytes_per_s: int | None = None,
-        at_any_hour: bool = False,
-    ) -> ScrubReport:
-        """One run of `Scrubber.run` over these entries, or over all, for at most so many seconds; `bytes_per_s` instead of the configured rate.
-
-        Raises:
-            ConfigFault: the catalogue has never heard of one of the entries.
-            StorageFault: the disk refused, or seems to be away.
-        """
-        chosen = None if ids is None else await self._ids(ids)
-        own: dict[str, object] = {} if bytes_per_s is None else {"bytes_per_s": bytes_per_s}
-        if at_any_hour:
-            own["hours"] = ""
-        scrubber = self.scrubber(self.settings.scrub.model_copy(update=own))
-        ends = time.monotonic() + (float("inf") if seconds is None else seconds)
-        try:
-            return await scrubber.run(lambda: self._stopping.stopped or time.monotonic() >= ends, ids=chosen)
-        finally:
-            scrubber.close()
-
-    def scrubber(self, settings: ScrubSettings) -> Scrubber:
-        """What reads again what is here; for runs of many hours, too."""
-        cluster = self.settings.cluster
-        workers = self._finishing.hands.scrubbers
-        return Scrubber(
-            cluster=ClusterReading(cluster, workers) if cluster.hands_out("scrub") else None,
-            catalogue=self.catalogue,
-            archive=self.folders.archive,
-            quarantine=self.folders.quarantine,
-            threads=self._threads,
-            settings=settings,
-            withdraw=self._finishing.withdraw_damaged,
-            observer=self.observer,
-            clock=self.clock,
-        )
-
-    def _verifier(self, readers: Readers | None = None) -> Verifier:
-        return Verifier(
-            readers=readers,
-            catalogue=self.catalogue,
-            archive=self.folders.archive,
-            quarantine=self.folders.quarantine,
-            threads=self._threads,
-            clock=self.clock,
-        )
 
     # --- what they share ------------------------------------------------------------------------------
 

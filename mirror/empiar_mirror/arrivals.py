@@ -123,7 +123,8 @@ class Arrivals:
             )
 
         where = await in_thread(self._threads, rejected)
-        error = f"{reason}; the bytes fetched now are in {where}"
+        repair = f"to take them, move it away and run `empiar-mirror repair {verified.remote.empiar_id}`"
+        error = f"{reason}; the bytes fetched now are in {where}; {repair}"
         await self._catalogue.write(
             functools.partial(transfer_store.quarantine, file_id=verified.file_id, error=error)
         )

@@ -30,7 +30,7 @@ from empiar_mirror.threads import in_thread
 from empiar_schema import header_store, job_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import Observer
-from empiar_schema.faults import ConfigFault
+from empiar_schema.faults import ClusterFault, ConfigFault
 from empiar_schema.layout_views import IMPORTED_LABELS, ViewRecipe
 from empiar_schema.settings import Settings
 from empiar_schema.subscription_store import subscribed_views
@@ -58,19 +58,25 @@ class Finishing:
         return Hands(self.settings, self.root, self.catalogue, self.threads, self.observer, self.clock)
 
     async def follow(
-        self, ids: Sequence[int], view: ViewRecipe | None = None
+        self, ids: Sequence[int], view: ViewRecipe | None = None, *, retrying: bool = True
     ) -> tuple[MakeReport, dict[str, int]]:
         """All of it for these entries, unless stopped before; what was made, and how many files each layout shows.
 
+        Jobs that fail are tried again until they are made or parked; unless `retrying`, those that have to wait for that are left.
         Layouts are those that are built by themselves, `view`, those in which subscriptions want an entry, and those
         that stand from an earlier `--view`: they would go on showing files that were replaced since.
+
+        Raises:
+            ClusterFault: a cluster was to make something, and cannot be had; manifests and layouts show what is here.
+            ConfigFault: makers do not fit together.
+            StorageFault: the disk is full or refuses.
         """
         making, arranged = MakeReport(), Counter[str]()
         for subscribed, group in (await self._by_subscribed_views(ids)).items():
             if self.stopping.stopped:
                 break
             recipes = tuple(dict.fromkeys((*self.settings.recipes, *([view] if view else []), *subscribed)))
-            made, shown = await self._follow(group, recipes)
+            made, shown = await self._follow(group, recipes, retrying=retrying)
             making += made
             arranged.update(shown)
         return making, dict(arranged)
@@ -85,17 +91,26 @@ class Finishing:
         return groups
 
     async def _follow(
-        self, ids: Sequence[int], recipes: tuple[ViewRecipe, ...]
+        self, ids: Sequence[int], recipes: tuple[ViewRecipe, ...], *, retrying: bool
     ) -> tuple[MakeReport, dict[str, int]]:
         for empiar_id in ids:
             await self.judge(empiar_id)
-        making = await self.make(ids, recipes=recipes)
+        try:
+            making = await self.make(ids, recipes=recipes, retrying=retrying)
+        except ClusterFault:
+            # It may be away for days; what has arrived is shown now.
+            await self._write_manifests(ids)
+            await self._show_layouts(ids, recipes)
+            raise
+        return making, await self._show_layouts(ids, recipes)
+
+    async def _show_layouts(self, ids: Sequence[int], recipes: tuple[ViewRecipe, ...]) -> dict[str, int]:
         arranged: dict[str, int] = {}
         for empiar_id in () if self.stopping.stopped else ids:
             for recipe in dict.fromkeys((*recipes, *self._standing(empiar_id))):
                 report = await in_thread(self.threads, self._arrange, empiar_id, recipe, rebuild=False)
                 arranged[recipe.name] = arranged.get(recipe.name, 0) + report.linked + report.kept
-        return making, arranged
+        return arranged
 
     async def withdraw_damaged(self, ids: Sequence[int]) -> None:
         """The layouts of these entries that stand show no file that the catalogue calls damaged; nothing is made anew."""
@@ -146,11 +161,12 @@ class Finishing:
         makers: Sequence[str] | None = None,
         retry: bool = False,
         recipes: Sequence[ViewRecipe] | None = None,
+        retrying: bool = True,
     ) -> MakeReport:
         """What configuration and views (those that are built by themselves, if None) ask for is made of the files that are here, or the report says what is not.
 
         Only what is missing or whose parents or recipe have changed is made. With `retry`, what was given up gets a fresh
-        budget. The manifests follow.
+        budget. Unless `retrying`, jobs that may be tried again later only are left. The manifests follow.
 
         Raises:
             ConfigFault: there is no such maker, or makers do not fit together.
@@ -162,12 +178,17 @@ class Finishing:
             )
         async with self.hands.makers() as workers:
             chosen = registry.configured(self.settings, workers, recipes=recipes, built_in=self.built_in)
-            report = await self._run(chosen, ids, only=makers)
+            report = await self._run(chosen, ids, only=makers, retrying=retrying)
         await self._write_manifests(ids)
         return report
 
     async def _run(
-        self, makers: Sequence[Maker], ids: Sequence[int], *, only: Sequence[str] | None = None
+        self,
+        makers: Sequence[Maker],
+        ids: Sequence[int],
+        *,
+        only: Sequence[str] | None = None,
+        retrying: bool = True,
     ) -> MakeReport:
         held = await self.catalogue.read(bytes_held)
         runner = Runner(
@@ -181,7 +202,9 @@ class Finishing:
             clock=self.clock,
         )
         with self.stopping.telling(runner.stop):
-            return MakeReport(stopped=True) if self.stopping.stopped else await runner.run(ids, only=only)
+            if self.stopping.stopped:
+                return MakeReport(stopped=True)
+            return await runner.run(ids, only=only, retrying=retrying)
 
     async def _write_manifests(self, ids: Sequence[int]) -> None:
         def write(empiar_id: int) -> None:

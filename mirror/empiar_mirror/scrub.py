@@ -158,6 +158,7 @@ class Scrubber:
         Raises:
             StorageFault: the disk refused, or seems to be away; nothing was marked for that.
         """
+        await in_thread(self._threads, self._let_go_of_what_has_gone)
         total = await self._catalogue.read(functools.partial(scrub_store.bytes_to_scrub, empiar_ids=ids))
         total += await self._catalogue.read(functools.partial(bytes_of_products, empiar_ids=ids))
         run = _Run(until, total, int(self._clock()), recorded_at=self._timer(), read_to=self._timer())
@@ -369,14 +370,23 @@ class Scrubber:
         if self._interrupted is None or self._interrupted.file.file_id != file.file_id:
             return None
         opened, self._interrupted = self._interrupted, None
-        try:
-            there = archive_path(self._archive, file.remote).stat(follow_symlinks=False)
-            if opened.file.sha256 == file.sha256 and os.path.samestat(os.fstat(opened.fd), there):
-                return opened
-        except OSError:
-            pass  # opening it anew says what is wrong
-        os.close(opened.fd)
+        if opened.file.sha256 == file.sha256 and self._stands(opened):
+            return opened
+        os.close(opened.fd)  # opening it anew says what is wrong
         return None
+
+    def _let_go_of_what_has_gone(self) -> None:
+        # Else the space of a file that was evicted in closed hours would be free only when they open.
+        if self._interrupted is not None and not self._stands(self._interrupted):
+            self.close()
+
+    def _stands(self, opened: _Open) -> bool:
+        """Whether the open file is the one at its path."""
+        try:
+            there = archive_path(self._archive, opened.file.remote).stat(follow_symlinks=False)
+            return os.path.samestat(os.fstat(opened.fd), there)
+        except OSError:
+            return False
 
     # --- what was found -------------------------------------------------------------------------------
 

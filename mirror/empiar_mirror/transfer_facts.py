@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from empiar_mirror.reports import FailedFile
 from empiar_schema import crawl_store
+from empiar_schema.paths import RemotePath
 from empiar_schema.states import CopyState
 
 #: States that are no failure: what is here, what Globus brought to storage that is not visible here, what was removed to make room.
@@ -46,6 +47,16 @@ def failed_files(
             if only is None or file_id in only
         ]
     return failed
+
+
+def quarantined_files(conn: sqlite3.Connection, *, ids: Sequence[int]) -> list[tuple[int, RemotePath]]:
+    """The quarantined files of these entries: number and path."""
+    query = "SELECT file_id, path FROM copies WHERE empiar_id = ? AND state = 'quarantined'"
+    return [
+        (file_id, RemotePath.parse(empiar_id, path))
+        for empiar_id in ids
+        for file_id, path in conn.execute(query, (empiar_id,))
+    ]
 
 
 def files_evicted(conn: sqlite3.Connection, *, ids: Sequence[int]) -> int:

@@ -171,6 +171,19 @@ def next_retry_at(conn: sqlite3.Connection, empiar_id: int, maker: str) -> int |
     return found
 
 
+def next_retry_of(conn: sqlite3.Connection, empiar_id: int) -> int | None:
+    """When the earliest failed job of the entry may be tried again; None if none is to be."""
+    query = f"SELECT min(not_before) FROM job WHERE empiar_id = ? AND {_OPEN} AND state = {_FAILED}"
+    found: int | None = conn.execute(query, (empiar_id,)).fetchone()[0]
+    return found
+
+
+def retries(conn: sqlite3.Connection) -> dict[int, int]:
+    """Entries of which a job waits, for its first try or for another, and when the first of these may be tried."""
+    query = f"SELECT empiar_id, min(not_before) FROM job WHERE {_OPEN} AND state IN ({_CLAIMABLE}) GROUP BY empiar_id"
+    return {row[0]: row[1] for row in conn.execute(query)}
+
+
 def state_of_job(conn: sqlite3.Connection, job_id: int) -> JobState:
     """The state of the job.
 

@@ -121,6 +121,8 @@ def test_what_matters_most_is_on_the_dashboard() -> None:
         "queue_files",
         "disk_free_bytes",
         "scrub_lag_seconds",
+        "sweep_lag_seconds",
+        "connections_allowed",
         "globus_tasks",
     ):
         assert f"{PREFIX}{name}" in shown

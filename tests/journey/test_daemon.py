@@ -137,7 +137,7 @@ async def test_a_root_that_is_away_is_waited_for_and_nothing_is_written_in_its_p
             await until(lambda: any(event.name == "entry.crawled" for event in events) or bool(events))
             settings.root.rename(away)
             daemon.mirror.catalogue.write_now(wanted)  # its files are open, wherever they are
-            daemon._wanted.set()
+            daemon.transfers.wake()
             await until(lambda: any(isinstance(event, Paused) for event in events))
             assert not settings.root.exists()
             away.rename(settings.root)

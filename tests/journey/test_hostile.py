@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from empiar_mirror.app import Mirror, SyncReport
+from empiar_mirror.app import Mirror
 from empiar_mirror.rehearsal.archive import ArchiveFile, Entry
 from empiar_mirror.rehearsal.entries import big_entry, hostile_entry
 from empiar_mirror.rehearsal.faults import Fault
 from empiar_mirror.rehearsal.faults import FaultKind as K
 from empiar_mirror.rehearsal.server import Rehearsal
+from empiar_mirror.syncing import SyncReport
 from empiar_wire.hosts import Hosts
 from empiar_wire.http import PoliteHttp
 from independent import assert_mirrored, assert_tidy

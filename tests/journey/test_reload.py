@@ -42,7 +42,7 @@ async def test_limits_change_and_no_stream_ends_for_it(tmp_path: Path) -> None:
             service = asyncio.create_task(daemon.run())
             try:
                 await until(lambda: sum(e.count for e in events if isinstance(e, BytesMoved)) > 100_000)
-                transfer = daemon._transfer
+                transfer = daemon.transfers.under_way
                 daemon.reload()
                 assert transfer is not None
                 assert not transfer.stopped
@@ -74,7 +74,7 @@ async def test_other_channels_begin_the_transfer_anew(tmp_path: Path) -> None:
             service = asyncio.create_task(daemon.run())
             try:
                 await until(lambda: sum(e.count for e in events if isinstance(e, BytesMoved)) > 100_000)
-                transfer = daemon._transfer
+                transfer = daemon.transfers.under_way
                 daemon.reload()
                 assert transfer is not None
                 assert transfer.stopped

@@ -106,6 +106,11 @@ async def test_the_procedure_as_it_is_written(tmp_path: Path) -> None:
         said = await run("empiar-mirror verify --json", tmp_path)
         assert json.loads(said)["strangers"] == [f"{LATE}/data/changed.mrc", f"{LATE}/data/withdrawn.mrc"]
 
+        with opened(settings) as mirror:
+            again = (await mirror.repair([LATE])).transfer
+            assert (again.bytes_moved, [one.path for one in again.failed]) == (0, [failed.path])
+        assert len(list((root / "quarantine" / str(LATE)).glob("*.bytes"))) == 1, "nothing was fetched twice"
+
         # "To take the new ones, move the old file out of archive/ and repair."
         shutil.move(root / "archive" / str(LATE) / "data" / "changed.mrc", tmp_path / "before.mrc")
         with opened(settings) as mirror:

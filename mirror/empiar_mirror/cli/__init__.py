@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from empiar_mirror.cli.signals import ending_at_once
 from empiar_schema.faults import ExitCode
 
 #: Commands in the order of a mirror's life, as `--help` shows them.
@@ -74,7 +75,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code (`empiar_schema.faults.ExitCode`)."""
     try:
-        code = cli.main(args=arguments, prog_name="empiar-mirror", standalone_mode=False)
+        with ending_at_once():
+            code = cli.main(args=arguments, prog_name="empiar-mirror", standalone_mode=False)
     except click.UsageError as error:
         error.show()
         return ExitCode.USAGE

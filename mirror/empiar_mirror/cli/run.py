@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from empiar_mirror.cli.invocation import Invocation, say, standard_options, work_options
+from empiar_mirror.cli.signals import ENDING, ending_at_once, handling
 from empiar_schema.faults import ExitCode
 
 if TYPE_CHECKING:
-    from empiar_mirror.daemon import Daemon
     from empiar_mirror.metrics.monitor import Look
     from empiar_schema.settings import Settings
 
@@ -55,7 +55,9 @@ async def _run(invocation: Invocation, settings: Settings) -> None:
             watchdog.looked(look)
 
         monitor = Monitor(settings, instruments, looked=looked)
-        with Mirror.open(settings, observer=log) as mirror:
+        with ending_at_once():  # recovery, or a migration, may take long
+            opened = Mirror.open(settings, observer=log)
+        with opened as mirror:
 
             def read() -> Settings:
                 """The configuration as it stands now, if everybody whom it names can be told."""
@@ -74,10 +76,10 @@ async def _run(invocation: Invocation, settings: Settings) -> None:
                 manager.ready()
 
             async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(handling(dict.fromkeys(ENDING, daemon.stop) | {signal.SIGHUP: reload}))
                 if (address := settings.daemon.address) is not None:
                     await stack.enter_async_context(served(address, instruments.registry, monitor))
                 await stack.enter_async_context(_beside(monitor.run(), notifier.run()))
-                stack.enter_context(_signals(daemon, reload))
                 manager.ready(f"mirroring into {settings.root}")
                 say(f"mirroring into {settings.root} until stopped")
                 await daemon.run()
@@ -94,17 +96,3 @@ async def _beside(*work: Coroutine[object, object, None]) -> AsyncIterator[None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _signals(daemon: Daemon, reload: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT stop the service, SIGHUP makes it read its configuration."""
-    loop = asyncio.get_running_loop()
-    handlers = {signal.SIGINT: daemon.stop, signal.SIGTERM: daemon.stop, signal.SIGHUP: reload}
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)

@@ -16,7 +16,8 @@ from empiar_mirror.cli.invocation import (
 from empiar_schema.faults import ExitCode
 
 if TYPE_CHECKING:
-    from empiar_mirror.app import Mirror, SyncReport
+    from empiar_mirror.app import Mirror
+    from empiar_mirror.syncing import SyncReport
     from empiar_schema.settings import Settings
 
 

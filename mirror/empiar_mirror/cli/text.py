@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from empiar_schema.sizes import format_bytes
 
 if TYPE_CHECKING:
-    from empiar_mirror.app import SyncReport
     from empiar_mirror.probe import ProbeReport
     from empiar_mirror.reports import FailedFile, MakeReport
+    from empiar_mirror.syncing import SyncReport
 
 #: So many failed files are named; `--json` names all.
 NAMED: Final = 20

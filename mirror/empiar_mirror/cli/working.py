@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from empiar_mirror.cli.invocation import Invocation, say
+from empiar_mirror.cli.signals import ENDING, ending_at_once, handling
 from empiar_schema.events import Observer
 from empiar_schema.faults import CatalogueFault
 
@@ -38,7 +38,8 @@ def work_on(
     from empiar_mirror.app import Mirror
 
     async def run() -> tuple[T, bool]:
-        mirror = Mirror.open(settings, observer=observer)
+        with ending_at_once():  # recovery, or a migration, may take long
+            mirror = Mirror.open(settings, observer=observer)
         try:
             return await until_signal(mirror, work)
         finally:
@@ -76,7 +77,6 @@ def observing(
 
 async def until_signal(mirror: Mirror, work: Callable[[Mirror], Awaitable[T]]) -> tuple[T, bool]:
     """The result of `work`, and whether SIGINT or SIGTERM asked the mirror to stop meanwhile."""
-    loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work(mirror))
     stopped = False
 
@@ -89,16 +89,11 @@ async def until_signal(mirror: Mirror, work: Callable[[Mirror], Awaitable[T]]) -
         say("stopping: what is under way is kept; once more to stop at once")
         mirror.stop()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    try:
-        return await task, stopped
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+    with handling(dict.fromkeys(ENDING, stop)):
+        try:
+            return await task, stopped
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def _totals(settings: Settings, ids: Sequence[int] | None, *, with_globus: bool) -> Totals | None:

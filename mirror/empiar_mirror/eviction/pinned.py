@@ -44,10 +44,15 @@ def pins_in_force(conn: sqlite3.Connection, settings: Settings) -> list[Pin]:
     return [found[name] for name in sorted(found)]
 
 
+def pins_declared(settings: Settings) -> dict[str, str]:
+    """What the configuration declares: queries by the pins' names."""
+    return {name: pin.sql for name, pin in sorted(settings.pin.items())}
+
+
 def put_pins_in_force(catalogue: Catalogue, settings: Settings, *, now: int) -> None:
     """The catalogue has the pins of the configuration as they stand there."""
-    declared = {name: pin.sql for name, pin in sorted(settings.pin.items())}
-    catalogue.write_now(functools.partial(pin_store.declare_pins, declared=declared, now=now))
+    job = functools.partial(pin_store.declare_pins, declared=pins_declared(settings), now=now)
+    catalogue.write_now(job)
 
 
 def ask_pins(conn: sqlite3.Connection, root: Path, pins: Iterable[Pin]) -> Pinned:

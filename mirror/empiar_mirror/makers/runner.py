@@ -115,8 +115,12 @@ class Runner:
         for task in self._at_work:
             task.cancel()
 
-    async def run(self, empiar_ids: Sequence[int], *, only: Sequence[str] | None = None) -> MakeReport:
+    async def run(
+        self, empiar_ids: Sequence[int], *, only: Sequence[str] | None = None, retrying: bool = True
+    ) -> MakeReport:
         """Every job of these entries, and of these makers (all, if None), is made or parked; or `stop` was called.
+
+        Unless `retrying`, failed jobs are left that may be tried again later only.
 
         Raises:
             ConfigFault: there is no such maker.
@@ -132,7 +136,7 @@ class Runner:
                 await self._make_entry(empiar_id, makers)
             due = await self._catalogue.read(functools.partial(_due, ids=waiting, makers=makers))
             waiting = sorted(due)
-            if not waiting:
+            if not waiting or not retrying:
                 break
             await self._rest(min(_LONGEST_REST_S, min(due.values()) - self._clock()))
         return await self._report(empiar_ids, makers)
