@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from empiar_mirror.rehearsal.faults import Fault
 from empiar_mirror.rehearsal.faults import FaultKind as K
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.events import ConnectionsAllowed, Event, Paused
+from empiar_schema.faults import ConfigFault
 from independent import assert_mirrored, assert_tidy
 from mirrors import opened, rows
 
@@ -92,6 +94,18 @@ async def test_faults_of_the_archive_that_workers_meet_are_judged_as_ever(
         assert losses(events) == []
         assert_mirrored(rehearsal, tmp_path / "mirror", ID)
         assert_tidy(tmp_path / "mirror")
+
+
+async def test_a_missing_extra_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    async with Rehearsal([big_entry(ID, FILES)]) as rehearsal:
+        settings = settings_with_cluster(rehearsal, tmp_path, "tcp://127.0.0.1:9")
+        with opened(settings) as mirror:
+            with pytest.raises(ConfigFault, match="not installed") as caught:
+                await mirror.sync([ID])
+            assert "empiar-mirror[cluster]" in caught.value.hint
 
 
 async def test_without_a_scheduler_the_mirror_fetches_alone_and_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from empiar_mirror.cluster.fetching import Access, Fetch, Fetched, _goes_on, fet
 from empiar_mirror.cluster.roster import Roster, Seen
 from empiar_mirror.cluster.transferring import _blocks, _of_the_archive
 from empiar_mirror.fate import ListingDisagrees, Tried, WorkerGone, outcome_word
+from empiar_mirror.judge import Judge
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.faults import Fault
@@ -214,6 +216,20 @@ def test_a_file_is_taken_over_as_far_as_it_is_wanted_and_hashed_anew(tmp_path: P
         with pytest.raises(IntegrityFault, match="is not here"):
             part.replace(other, 8)
     assert part.finish(8) == hashlib.sha256(b"01234567").digest()
+    part.discard()
+
+
+async def test_other_bytes_here_than_the_worker_received_are_refused(tmp_path: Path) -> None:
+    file = active(SIZE)
+    part = file.part = PartFile(tmp_path / "1.part")
+    part.write(0, memoryview(bytes(SIZE)))
+    with ThreadPoolExecutor(1) as threads:
+        judge = Judge({}, threads=threads)
+        file.sha256 = hashlib.sha256(bytes(SIZE)[:-1] + b"x").digest()
+        with pytest.raises(IntegrityFault, match="than the worker that fetched it has received"):
+            await judge.examine(file, SIZE)
+        file.start_over(SIZE)
+        assert file.sha256 is None
     part.discard()
 
 

@@ -39,7 +39,6 @@ from empiar_schema.files import Validators
 from empiar_schema.settings import Settings
 from empiar_schema.states import Channel
 from empiar_schema.transfer_store import Block
-from empiar_wire.backoff import backoff_s
 from empiar_wire.hosts import HostGate
 
 #: How long a worker that could not do it is given nothing.
@@ -99,13 +98,14 @@ class FetchingWorkers:
 
     def fits(self, active: ActiveFile) -> bool:
         """See `Fetchers`. What has failed once comes here: there the reason is seen best."""
+        tried = active.tried
         return (
             not self._out
             and active.likely_size >= self.settings.cluster.transfer_bytes
             and active.losses < self.settings.cluster.losses
-            and active.tried.channel in (Channel.HTTPS, Channel.FTP)
+            and tried.channel in (Channel.HTTPS, Channel.FTP)
             and not (active.delivered or active.whole or active.size_settled or active.held)
-            and not (active.tried.fruitless or active.tried.crowded or active.tried.changes)
+            and not (tried.fruitless or tried.crowded or tried.changes or tried.wrong)
         )
 
     def waits_for_one(self, active: ActiveFile) -> bool:
@@ -287,7 +287,10 @@ class _Attempt:
             # The disk, the network or the installation of that machine: no reason to think badly of the archive.
             self._workers.leave_alone(self._worker)
             raise self._gone(str(fault))
-        _tell(gate, fault)
+        if fetched.found is not None:
+            gate.succeeded()
+        if isinstance(fault, TransientFault) and fault.retry_after_s is not None:
+            gate.rest(fault.retry_after_s)
         self._count(fetched.moved)
         self.found = fetched.found
         await self._taken_over(fetched)
@@ -340,13 +343,3 @@ def _of_the_archive(fault: EmpiarMirrorError) -> bool:
     if isinstance(fault, StorageFault):
         return fault.full
     return isinstance(fault, TransferFault) and not (isinstance(fault, TransientFault) and fault.host_down)
-
-
-def _tell(gate: HostGate, fault: EmpiarMirrorError | None) -> None:
-    """The host's gate knows what the worker has heard, as if it had been heard here."""
-    if not isinstance(fault, TransientFault):
-        gate.succeeded()
-    elif fault.retry_after_s is not None:
-        gate.rest(fault.retry_after_s)
-    elif fault.crowded:
-        gate.rest(backoff_s(1))
