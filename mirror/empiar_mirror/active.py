@@ -55,6 +55,10 @@ class ActiveFile:
     verdict: Verdict | None = None
     #: A lane is about to take a stretch of it (it may have to open and prove the part file first).
     preparing: bool = False
+    #: What the machine that fetched it has hashed; the bytes that stand here have to agree. None where this one fetched it.
+    sha256: bytes | None = None
+    #: How often the machine that was to fetch it was lost, or could not.
+    losses: int = 0
     #: Whoever wants it has paused: it stops at the next boundary, and what is proven of it is kept.
     held: bool = False
 
@@ -85,6 +89,11 @@ class ActiveFile:
         return self.work.delivery is not None
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing of it has come, and nobody is busy with it."""
+        return not (self.remaining.running or self.writers or self.on_record or self.validators)
+
+    @property
     def file_id(self) -> int:
         """The file's id in the catalogue."""
         return self.work.file_id
@@ -106,6 +115,7 @@ class ActiveFile:
         self.writers.clear()
         self.validators = None
         self.on_record = False
+        self.sha256 = None
         if self.part is not None:
             self.part.restart()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from empiar_mirror.active import ActiveFile
 from empiar_mirror.transports.base import Capabilities
@@ -76,10 +76,27 @@ class Agenda:
             taken.append(self._small.popleft())
         return taken
 
-    def large(self, channels: Collection[Channel] = tuple(Channel)) -> ActiveFile | None:
-        """The next large file, of one of the channels, without a connection; else the one that gains most from another connection."""
+    def untouched(
+        self, channels: Collection[Channel], fit: Callable[[ActiveFile], bool]
+    ) -> ActiveFile | None:
+        """The next large file, of one of the channels and fit, of which nothing was begun."""
+        chosen = (
+            a
+            for a in self._large
+            if not a.preparing and a.untouched and a.tried.channel in channels and self._takeable(a)
+        )
+        return next((a for a in chosen if fit(a)), None)
+
+    def large(
+        self,
+        channels: Collection[Channel] = tuple(Channel),
+        but: Callable[[ActiveFile], bool] = lambda _: False,
+    ) -> ActiveFile | None:
+        """The next large file, of one of the channels, without a connection; else the one that gains most from another connection. `but`: not these."""
         waiting = [
-            a for a in self._large if not a.preparing and a.tried.channel in channels and self._takeable(a)
+            a
+            for a in self._large
+            if not a.preparing and a.tried.channel in channels and self._takeable(a) and not but(a)
         ]
         untouched = [a for a in waiting if not a.remaining.running]
         if untouched:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,8 @@ class Mirror:
     #: Of entries that could not be crawled: they are left alone for a while, longer each time.
     _crawl_failures: dict[int, Failures] = field(default_factory=dict)
     _pacing: Pacing | None = None
+    #: What each worker of a cluster has in hand.
+    _in_hand: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def open(cls, settings: Settings, *, observer: Observer, create: bool = False) -> Self:
@@ -251,6 +254,7 @@ class Mirror:
             clock=self.clock,
             stopping=self._stopping,
             pacing=self.pacing,
+            in_hand=self._in_hand,
         )
 
     @property
@@ -292,6 +296,7 @@ class Mirror:
             observer=self.observer,
             clock=self.clock,
             stopping=self._stopping,
+            in_hand=self._in_hand,
             built_in=self.built_in,
         )
 

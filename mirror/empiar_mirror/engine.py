@@ -20,8 +20,17 @@ from empiar_mirror.active import ActiveFile, BrokenOff, Verdict, worth_recording
 from empiar_mirror.agenda import Agenda
 from empiar_mirror.desk import Desk
 from empiar_mirror.ending import Endings
-from empiar_mirror.fate import CROWDED_BELIEVED, STATE_AFTER, Decision, Next, decide, outcome_word
+from empiar_mirror.fate import (
+    CROWDED_BELIEVED,
+    STATE_AFTER,
+    Decision,
+    Next,
+    WorkerGone,
+    decide,
+    outcome_word,
+)
 from empiar_mirror.feeding import Feeding
+from empiar_mirror.fetchers import Fetchers
 from empiar_mirror.lanes import Lanes, Run
 from empiar_mirror.managed import ManagedChannel
 from empiar_mirror.opening import Opening
@@ -74,6 +83,7 @@ class Engine:
         rules: OrderSettings | None = None,
         channels: Sequence[Channel] | None = None,
         by_subscription: bool = True,
+        fetchers: Fetchers | None = None,
     ) -> None:
         """`channels`: those by which any file may come, all of `transports` if None; others bring what subscriptions name them for, if `by_subscription`.
 
@@ -89,6 +99,7 @@ class Engine:
             if channel is not Channel.GLOBUS
         )
         self._managed = managed
+        self._fetchers = fetchers
         self._managing: asyncio.Task[None] | None = None
         self._visible_within_s = visible_within_s
         self._settings = settings
@@ -121,6 +132,7 @@ class Engine:
             settings=settings,
             threads=threads,
             log=self,
+            fetchers=fetchers,
         )
         self._feeding = Feeding(
             desk,
@@ -153,8 +165,11 @@ class Engine:
         self._least_priority = least_priority
         workers = [asyncio.create_task(self._feed(empiar_ids))]
         workers.append(asyncio.create_task(self._lanes.run()))
-        beside = asyncio.create_task(self._pacing.run(self._wake))
-        beside.add_done_callback(self._finished)
+        beside = [asyncio.create_task(self._pacing.run(self._wake))]
+        if self._fetchers is not None:
+            beside.append(asyncio.create_task(self._fetchers.run(self._wake)))
+        for task in beside:
+            task.add_done_callback(self._finished)
         if self._managed is not None:
             self._managing = asyncio.create_task(self._manage(self._managed, empiar_ids))
             workers.append(self._managing)
@@ -164,8 +179,7 @@ class Engine:
                 if not worker.cancelled():
                     worker.result()
         finally:
-            beside.cancel()
-            await self._wind_up([*workers, beside])
+            await self._wind_up([*workers, *beside])
         if self._ending is not None:
             raise self._ending
 
@@ -301,6 +315,13 @@ class Engine:
         if isinstance(fault, BrokenOff):
             self._record(_attempt(run, outcome, None))
             active.remaining.give_back(stretch)
+            await self._left_behind(active)
+            return
+        if isinstance(fault, WorkerGone):
+            self._record(_attempt(run, outcome, fault))
+            active.remaining.give_back(stretch)
+            active.losses += 1
+            await self._start_over(active, active.size)
             await self._left_behind(active)
             return
         if fault is None and stretch.stop is not None and not stretch.complete:

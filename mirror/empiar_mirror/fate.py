@@ -65,6 +65,10 @@ class ProvenWrong(IntegrityFault):
     """Verification rejected the whole file's bytes, which are in staging still."""
 
 
+class WorkerGone(TransientFault):
+    """Another machine had the file and was lost, or could not do it. No fault of the file or of the archive."""
+
+
 @dataclass(slots=True)
 class Tried:
     """What one file has been through since it was claimed."""
@@ -203,6 +207,8 @@ def outcome_word(fault: EmpiarMirrorError | None) -> str:
     match fault:
         case None:
             return "done"
+        case WorkerGone():
+            return "stopped"
         case Stalled():
             return "stalled"
         case ChangedUpstream():

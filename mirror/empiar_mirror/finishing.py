@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,13 +49,23 @@ class Finishing:
     observer: Observer
     clock: Callable[[], float]
     stopping: Stopping
+    #: What each worker of a cluster has in hand.
+    in_hand: Counter[str] = field(default_factory=Counter)
     #: What makes derived files besides the hooks of the configuration.
     built_in: Sequence[registry.BuiltIn] = registry.BUILT_IN
 
     @property
     def hands(self) -> Hands:
         """Those who work on files: this machine, or a cluster."""
-        return Hands(self.settings, self.root, self.catalogue, self.threads, self.observer, self.clock)
+        return Hands(
+            self.settings,
+            self.root,
+            self.catalogue,
+            self.threads,
+            self.observer,
+            self.clock,
+            self.in_hand,
+        )
 
     async def follow(
         self, ids: Sequence[int], view: ViewRecipe | None = None, *, retrying: bool = True

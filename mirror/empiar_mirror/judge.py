@@ -13,7 +13,7 @@ from empiar_mirror.fate import ProvenWrong
 from empiar_mirror.staging import PartFile
 from empiar_mirror.threads import Together, in_thread
 from empiar_mirror.transports.base import Claim, Transport
-from empiar_schema.faults import ChangedUpstream, TransferFault, TransientFault
+from empiar_schema.faults import ChangedUpstream, IntegrityFault, TransferFault, TransientFault
 from empiar_schema.files import Validators
 from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
@@ -80,6 +80,10 @@ class Judge:
             sha256, inspection = await self._small.call(whole)
         else:
             sha256, inspection = await in_thread(self._threads, _look, whole)
+        if active.sha256 not in (None, sha256):
+            raise IntegrityFault(
+                f"{active.work.remote}: other bytes stand in staging than the worker that fetched it has received"
+            )
         damage = [evidence for evidence in inspection.evidence if evidence.length]
         if damage:
             await self._second_look(active, damage, size)

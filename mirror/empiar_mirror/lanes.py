@@ -16,6 +16,7 @@ from typing import Final
 from empiar_mirror.active import ActiveFile, FileLog, FileSink
 from empiar_mirror.agenda import SMALL_BYTES, Agenda
 from empiar_mirror.desk import Desk
+from empiar_mirror.fetchers import Fetchers
 from empiar_mirror.opening import Opening
 from empiar_mirror.pacing import Pacing
 from empiar_mirror.staging import OVERLAP_BYTES
@@ -55,6 +56,7 @@ class Lanes:
         settings: TransferSettings,
         threads: Executor,
         log: FileLog,
+        fetchers: Fetchers | None = None,
     ) -> None:
         self._desk = desk
         self._agenda = agenda
@@ -64,6 +66,7 @@ class Lanes:
         self._settings = settings
         self._threads = threads
         self._log = log
+        self._fetchers = fetchers
         self._working: set[asyncio.Task[None]] = set()
         self._defect: BaseException | None = None
 
@@ -94,18 +97,36 @@ class Lanes:
             self._agenda.connections = self._pacing.connections
             if batch := self._agenda.batch(channels):
                 self._begin_lane(batch[0].tried.channel, self._fetch_batch(batch))
-            elif (active := self._agenda.large(channels)) is not None:
+            elif self._begin_elsewhere(channels):
+                pass
+            elif (active := self._agenda.large(channels, but=self._kept_for_others)) is not None:
                 active.preparing = True  # at once: the work below begins only when the loop comes round
                 self._begin_lane(active.tried.channel, self._fetch_stretch(active))
             else:
                 return
         self._pacing.disk_waits()
 
-    def _begin_lane(self, channel: Channel, work: Coroutine[object, object, None]) -> None:
+    def _begin_lane(self, channel: Channel, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         self._pacing.began(channel)
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(functools.partial(self._ended, channel))
+        return task
+
+    def _kept_for_others(self, active: ActiveFile) -> bool:
+        return self._fetchers is not None and self._fetchers.waits_for_one(active)
+
+    def _begin_elsewhere(self, channels: frozenset[Channel]) -> bool:
+        """Whether another machine has been given a whole file."""
+        fetchers = self._fetchers
+        if fetchers is None or (active := self._agenda.untouched(channels, fetchers.fits)) is None:
+            return False
+        if (worker := fetchers.reserve()) is None:
+            return False
+        active.preparing = True
+        task = self._begin_lane(active.tried.channel, self._fetch_elsewhere(active, fetchers, worker))
+        task.add_done_callback(lambda _: fetchers.free(worker))
+        return True
 
     def _ended(self, channel: Channel, task: asyncio.Task[None]) -> None:
         self._working.discard(task)
@@ -126,6 +147,25 @@ class Lanes:
         if not active.remaining.nothing_left_to_take:
             self._desk.wake()  # another lane may share the rest
         await self._fetch(runs)
+
+    async def _fetch_elsewhere(self, active: ActiveFile, fetchers: Fetchers, worker: str) -> None:
+        try:
+            if not await self._opened([active]) or not self._agenda.wants(active) or active.held:
+                return
+            run = self._begin(active, active.remaining.take(None))
+        finally:
+            active.preparing = False
+        settled = False
+        try:
+            outcome = await fetchers.bring(run, worker, self._log)
+            if outcome is not None:
+                settled = True
+                await self._desk.settle(run, outcome)
+        finally:
+            if not settled:
+                active.remaining.give_back(run.stretch)
+        if outcome is None:
+            active.writers.clear()
 
     async def _prepare(self, active: ActiveFile) -> list[Run]:
         """What one connection shall fetch of a large file next; nothing if it is complete, or the disk refuses."""

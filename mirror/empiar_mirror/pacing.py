@@ -19,7 +19,7 @@ from empiar_schema.faults import EmpiarMirrorError, Stalled, TransientFault
 from empiar_schema.settings import Settings
 from empiar_schema.states import Channel
 from empiar_wire.congestion import WINDOW_S, Congestion, Window
-from empiar_wire.hosts import Hosts, gate_name
+from empiar_wire.hosts import HostGate, Hosts, gate_name
 from empiar_wire.throttle import Bucket, Throttle
 
 #: Keys of ``[transfer]`` that change while streams run.
@@ -61,6 +61,7 @@ def begun_anew(before: Settings, after: Settings) -> bool:
             settings.disk,
             settings.globus,
             settings.order,
+            settings.cluster,
             settings.crawl.contact,
         )
 
@@ -124,6 +125,31 @@ class Pacing:
         """What a stream of this channel pays from."""
         scopes = limits.scopes_of(channel, self._streams[channel].host)
         return Throttle([self._buckets.setdefault(scope, Bucket()) for scope in scopes])
+
+    def gate(self, channel: Channel) -> HostGate:
+        """The gate of the channel's host, which streams on other machines hold a place at, too."""
+        assert self._hosts is not None
+        return self._hosts.gate(self._streams[channel].host)
+
+    @property
+    def user_agent(self) -> str:
+        """How streams introduce themselves."""
+        assert self._hosts is not None
+        return self._hosts.user_agent
+
+    def share(self, channel: Channel) -> float | None:
+        """Bytes a second for one of the streams of this channel that run now, if each has as much as the others; None without a limit."""
+        shares = []
+        for scope in limits.scopes_of(channel, self._streams[channel].host):
+            rate = self._buckets.setdefault(scope, Bucket()).bytes_per_s
+            if rate is not None:
+                running = sum(
+                    one.running
+                    for other, one in self._streams.items()
+                    if scope in limits.scopes_of(other, one.host)
+                )
+                shares.append(rate / max(1, running))
+        return min(shares, default=None)
 
     @property
     def connections(self) -> int:

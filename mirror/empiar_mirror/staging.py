@@ -150,6 +150,31 @@ class PartFile:
             raise storage_fault(error, f"cannot read {self.path}") from error
         return self._sha256.digest()
 
+    def replace(self, path: Path, size: int) -> None:
+        """The first `size` bytes of the file at `path`, which nobody writes to any more, are the part file's; nothing of before is left.
+
+        Raises:
+            IntegrityFault: no such file of this user is there, or it is shorter.
+            StorageFault: the disk refused.
+        """
+        if not is_own_file(path) or path.stat().st_size < size:
+            raise IntegrityFault(f"what another machine has written is not here: {path}")
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if os.fstat(fd).st_size > size:
+                    os.ftruncate(fd, size)
+                path.rename(self.path)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise storage_fault(error, f"cannot take {path} over") from error
+        os.close(self._fd)
+        self._fd = fd
+        self._sha256 = hashlib.sha256()
+        self._hashed = 0
+
     def restart(self) -> None:
         """Nothing is kept."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -28,6 +29,15 @@ async def to_the_end(work: Coroutine[object, object, R]) -> R:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def undisturbed(work: Coroutine[object, object, None]) -> None:
+    """`work` is finished, however often this is cancelled meanwhile. For what must be brought to its end before a cancelled task ends."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    task.result()
 
 
 class Together(Generic[A, R]):

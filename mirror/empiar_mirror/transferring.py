@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from empiar_mirror.arrivals import Arrivals
+from empiar_mirror.cluster.opening import Hands
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
+from empiar_mirror.fetchers import Fetchers
 from empiar_mirror.folders import Folders
 from empiar_mirror.globus.keeper import TaskKeeper
 from empiar_mirror.globus_access import globus_service
@@ -50,6 +53,8 @@ class Transferring:
     stopping: Stopping
     #: The limits, and what was learnt of hosts, of the whole process.
     pacing: Pacing
+    #: What each worker of a cluster has in hand.
+    in_hand: Counter[str] = field(default_factory=Counter)
 
     async def run(self, ids: Sequence[int] | None, channel: Channel | None, *, least_priority: int) -> None:
         """Every wanted file of these entries (of all, if None) with this priority or a higher one has arrived, is parked or quarantined, or the run was stopped.
@@ -64,9 +69,24 @@ class Transferring:
             streams = self.transports(stack, channel, also=named)
             space = await self._space()
             keeper = await self._keeper(stack, ids, channel, space=space, forced=Channel.GLOBUS in named)
+            hands = Hands(
+                self.settings,
+                self.folders.root,
+                self.catalogue,
+                self.threads,
+                self.observer,
+                self.clock,
+                self.in_hand,
+            )
+            fetchers = await stack.enter_async_context(hands.fetchers(self.pacing))
             own = (channel,) if channel else self.settings.transfer.channels
             engine = self._engine(
-                streams, space=space, keeper=keeper, channels=own, by_subscription=channel is None
+                streams,
+                space=space,
+                keeper=keeper,
+                channels=own,
+                by_subscription=channel is None,
+                fetchers=fetchers,
             )
             with self.stopping.telling(engine.stop):
                 if not self.stopping.stopped:
@@ -176,6 +196,7 @@ class Transferring:
         keeper: TaskKeeper | None = None,
         channels: Sequence[Channel] | None = None,
         by_subscription: bool = True,
+        fetchers: Fetchers | None = None,
     ) -> Engine:
         deliveries = GlobusTransport(delivery_folder(self.folders.staging))
         transports: dict[Channel, Transport] = {**streams, Channel.GLOBUS: deliveries}
@@ -211,6 +232,7 @@ class Transferring:
             rules=self.settings.order,
             channels=channels,
             by_subscription=by_subscription,
+            fetchers=fetchers,
         )
 
     async def _space(self) -> Space:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 from empiar_schema.settings_types import Bytes, Seconds, Table, each_once
 
 #: What can be handed out.
-ClusterWork = Literal["make", "verify", "scrub"]
+ClusterWork = Literal["make", "verify", "scrub", "transfer"]
 
 _ADDRESS: Final = re.compile(r"(tcp|tls)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]):(\d{1,5})")
 
@@ -40,13 +40,15 @@ class ClusterSettings(Table):
     scheduler: Annotated[str, AfterValidator(_address)] = ""
     """Address of the Dask scheduler, `tcp://host:port` or `tls://host:port`; empty means that this machine does all the work."""
     work: Annotated[tuple[ClusterWork, ...], AfterValidator(each_once)] = ("make", "verify", "scrub")
-    """What is handed out: make (previews, averages, stacks, labels), verify, scrub; what is not named is done on this machine."""
+    """What is handed out: make (previews, averages, stacks, labels), verify, scrub, and, if named, transfer (large files are fetched by workers); what is not named is done on this machine."""
     root: WholePath = Field(default=None, examples=["/mnt/empiar"])
     """Where the workers see `root`; not set means at the same path."""
     places: PositiveInt = Field(default=64, le=4096)
     """Pieces of work that are handed out at once, at most; a worker is given no more than it has threads."""
     parcel_bytes: Bytes = Field(default=2**30, ge=1)
     """Files that are only read are handed out together up to so many bytes; a larger file goes alone."""
+    transfer_bytes: Bytes = Field(default=2**27, ge=2**20)
+    """With `transfer` in `work`, files of this size or more are fetched by workers that have room; smaller ones, and what no worker takes, by this machine."""
     connect: Seconds = Field(default=10.0, gt=0)
     """How long the scheduler may take to answer."""
     lease: Seconds = Field(default=60.0, gt=0)
@@ -54,7 +56,7 @@ class ClusterSettings(Table):
     losses: PositiveInt = Field(default=3, le=100)
     """How often a piece of work may be lost with its worker before it is given up."""
     otherwise: Literal["wait", "local"] = "wait"
-    """What happens while the scheduler cannot be reached: the work waits, or this machine does it."""
+    """What happens while the scheduler cannot be reached: the work waits, or this machine does it. Transfers never wait for it."""
     ca_file: WholePath = Field(default=None, examples=["/etc/empiar-mirror/dask-ca.pem"])
     """Certificate authority of the cluster, for `tls://`."""
     cert_file: WholePath = Field(default=None, examples=["/etc/empiar-mirror/dask-cert.pem"])

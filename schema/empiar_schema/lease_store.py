@@ -17,7 +17,7 @@ KEPT_S: Final = 30 * 86_400
 class Grant:
     """One piece of work, handed to one worker."""
 
-    #: ``make``, ``verify``, ``scrub``.
+    #: ``make``, ``verify``, ``scrub``, ``transfer``.
     work: str
     #: What it is about, for people.
     subject: str

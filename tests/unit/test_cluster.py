@@ -14,7 +14,7 @@ import pytest
 import maker_functions
 from dask_cluster import until
 from empiar_mirror.checking import Finding
-from empiar_mirror.cluster.dispatch import _checked, _Lost
+from empiar_mirror.cluster.dispatch import WorkLost, _checked
 from empiar_mirror.cluster.errands import BEGUN, Greet, Make, Place, Reply, leases_folder, order_for, run
 from empiar_mirror.cluster.leases import Leases, recover_leases
 from empiar_mirror.cluster.making import _are_outputs
@@ -146,7 +146,7 @@ def test_a_fault_of_the_work_is_a_sentence(root: Path) -> None:
     "answer", [b"nonsense", b"", None, "text", pickle.dumps(7), pickle.dumps(Reply(refusal="no"))]
 )
 def test_an_answer_that_is_none_counts_as_lost(answer: object) -> None:
-    with pytest.raises(_Lost):
+    with pytest.raises(WorkLost):
         _checked(answer)
 
 
@@ -235,7 +235,7 @@ def test_parcels_keep_the_order_and_a_large_file_goes_alone() -> None:
         ('scheduler = "tls://head:8786"', "needs ca_file, cert_file and key_file"),
         ('scheduler = "tcp://head:8786"\nca_file = "/x"', "are for a scheduler at tls://"),
         ('root = "mnt"', "must be a whole path"),
-        ('work = ["transfer"]', "'make'"),
+        ('work = ["crawl"]', "'make'"),
     ],
 )
 def test_wrong_settings_are_told(tmp_path: Path, toml: str, sentence: str) -> None:

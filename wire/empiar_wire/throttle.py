@@ -94,6 +94,12 @@ class Bucket:
                 self._waiting.remove(payment)
                 self._arm()
 
+    def charge(self, count: int) -> None:
+        """The bytes have come elsewhere, at a share of this rate: whoever pays next waits for them, too."""
+        self.held_back = True
+        self._budget.pay(count, now=self._now())
+        self._arm()
+
     def _now(self) -> float:
         return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
 
@@ -135,6 +141,12 @@ class Throttle:
     def held_back(self) -> bool:
         """Whether a limit has held streams back since the buckets were last asked."""
         return any(bucket.held_back for bucket in self._buckets)
+
+    def charge(self, count: int) -> None:
+        """So many bytes were read by another machine, which has kept to a share of the rate."""
+        for bucket in self._buckets:
+            if bucket.bytes_per_s is not None:
+                bucket.charge(count)
 
     async def pay(self, count: int) -> None:
         """So many bytes, just read, are paid for; comes back when more may be read."""

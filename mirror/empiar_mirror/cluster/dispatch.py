@@ -6,7 +6,8 @@ import asyncio
 import functools
 import pickle  # between the mirror's own processes
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class GivenUp(EmpiarMirrorError):
     """A piece of work was lost with its worker as often as is allowed."""
 
 
-class _Lost(Exception):
+class WorkLost(Exception):
     """The worker that has a piece of work is lost, or has refused it."""
 
 
@@ -60,14 +61,16 @@ class Dispatcher:
         threads: Executor,
         observer: Observer,
         clock: Callable[[], float],
+        in_hand: Counter[str],
     ) -> None:
+        """`in_hand`: see `Roster`."""
         self.settings = settings
         self._root = root
         self._catalogue = catalogue
         self._observer = observer
         self._leases = Leases(catalogue=catalogue, root=root, threads=threads, clock=clock)
         self._threads = threads
-        self._roster = Roster(settings.lease, settings.places)
+        self._roster = Roster(settings.lease, settings.places, in_hand)
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         #: Told of whatever may let a waiting errand begin.
@@ -106,29 +109,104 @@ class Dispatcher:
         while lost < self.settings.losses:
             await self._require_link()
             async with self._worker() as worker:
-                lease = await to_the_end(
-                    self._leases.grant(concern.work, concern.subject, worker, concern.job_id)
-                )
                 try:
-                    reply: Reply[R] = await self._answer(lease, errand)
-                except _Lost as loss:
+                    reply = await self._tried(errand, concern, worker, keep)
+                except WorkLost as loss:
                     lost, reason = lost + 1, str(loss)
-                    await to_the_end(self._leases.lose(lease, reason))
-                    self._observer(
-                        events.WorkLost(lease.lease_id, concern.work, concern.subject, worker, reason)
-                    )
                     continue
-                except BaseException:
-                    await to_the_end(self._leases.withdraw(lease))
-                    raise
-                if await to_the_end(self._leases.redeem(lease, keep)):
+                if reply is not None:
                     return reply
         raise GivenUp(
             f"it was lost with its worker {lost} times, the last time because: {reason}",
             hint="look at the workers' logs and memory, and at the view `leases`",
         )
 
+    async def at_once(
+        self,
+        errand: Errand[R],
+        concern: Concern,
+        worker: str,
+        *,
+        keep: Path,
+        granted: Callable[[Path], object],
+    ) -> Reply[R]:
+        """As `do`, once, and by this worker, which is reserved. `granted` is told the lease's folder.
+
+        Raises:
+            ClusterFault: the scheduler has gone.
+            WorkLost: the worker is lost, or has refused it.
+            StorageFault: the disk refused.
+        """
+        reply = await self._tried(errand, concern, worker, keep, granted)
+        if reply is None:
+            raise WorkLost("its lease was in force no longer")
+        return reply
+
+    async def _tried(
+        self,
+        errand: Errand[R],
+        concern: Concern,
+        worker: str,
+        keep: Path | None,
+        granted: Callable[[Path], object] = lambda _: None,
+    ) -> Reply[R] | None:
+        """The answer under one lease; None where it does not count."""
+        lease = await to_the_end(self._leases.grant(concern.work, concern.subject, worker, concern.job_id))
+        try:
+            granted(lease.folder)
+            reply: Reply[R] = await self._answer(lease, errand)
+        except WorkLost as loss:
+            await to_the_end(self._leases.lose(lease, str(loss)))
+            self._observer(events.WorkLost(lease.lease_id, concern.work, concern.subject, worker, str(loss)))
+            raise
+        except BaseException:
+            await to_the_end(self._leases.withdraw(lease))
+            raise
+        return reply if await to_the_end(self._leases.redeem(lease, keep)) else None
+
     # --- workers --------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """The scheduler has answered, and its workers are being greeted.
+
+        Raises:
+            ClusterFault: it cannot be reached.
+        """
+        await self._require_link()
+
+    async def news(self) -> None:
+        """Comes back when something may have changed: with every look at the workers, at the latest.
+
+        Raises:
+            ClusterFault: the scheduler has gone.
+            StorageFault: the disk refused.
+        """
+        async with self._news:
+            await self._news.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    @property
+    def known(self) -> bool:
+        """Whether there are workers, and it is known of each whether it is fit."""
+        return self._roster.known
+
+    def silent(self, worker: str) -> bool:
+        """Whether the worker is there, for all that the scheduler knows, and gives no sign of life."""
+        return self._roster.silent(worker, time.monotonic())
+
+    def reserve(self, but: Collection[str] = ()) -> str | None:
+        """A worker that had room until now, and is none of `but`; None where there is none. Needs one `free`."""
+        if self._broken is not None or self._link is None:
+            return None
+        worker = self._roster.choose(time.monotonic(), but)
+        if worker is not None:
+            self._roster.took(worker)
+        return worker
+
+    def free(self, worker: str) -> None:
+        """The worker has room again. Whoever waits for one looks once a second."""
+        self._roster.gave_back(worker)
 
     async def _require_link(self) -> Link:
         async with self._opening:
@@ -230,7 +308,7 @@ class Dispatcher:
 
         Raises:
             ClusterFault: the scheduler has gone.
-            _Lost: there will be none.
+            WorkLost: there will be none.
         """
         link = await self._require_link()
         order = order_for(errand, root=self.settings.root or self._root, lease=lease.name)
@@ -242,9 +320,9 @@ class Dispatcher:
             both: set[asyncio.Future[object]] = {answer, lost}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED, timeout=limit)
             if lost.done():
-                raise _Lost(str(lost.result()))
+                raise WorkLost(str(lost.result()))
             if not answer.done():
-                raise _Lost(f"no answer within {limit:.0f} s")
+                raise WorkLost(f"no answer within {limit:.0f} s")
             return _checked(answer.result())
         except Undone as undone:
             try:
@@ -252,7 +330,7 @@ class Dispatcher:
             except ClusterFault as fault:
                 self._break(fault)
                 raise
-            raise _Lost(str(undone)) from undone
+            raise WorkLost(str(undone)) from undone
         finally:
             del self._in_hand[lease.name]
             answer.cancel()
@@ -263,14 +341,16 @@ def _checked(answer: object) -> Reply[R]:
     """The reply.
 
     Raises:
-        _Lost: it is none, or says that the work was not done.
+        WorkLost: it is none, or says that the work was not done.
     """
     try:
         reply = pickle.loads(answer) if isinstance(answer, bytes) else None  # noqa: S301 - from a worker of the site's own
     except Exception as error:
-        raise _Lost(f"the worker's answer cannot be read ({type(error).__name__}: {error})"[:500]) from error
+        raise WorkLost(
+            f"the worker's answer cannot be read ({type(error).__name__}: {error})"[:500]
+        ) from error
     if not isinstance(reply, Reply):
-        raise _Lost("the worker's answer is none")
+        raise WorkLost("the worker's answer is none")
     if reply.refusal:
-        raise _Lost(reply.refusal)
+        raise WorkLost(reply.refusal)
     return reply

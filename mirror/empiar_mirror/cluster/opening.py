@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,7 +13,9 @@ from pathlib import Path
 from empiar_mirror.cluster.dispatch import Dispatcher
 from empiar_mirror.cluster.making import MakingWorkers
 from empiar_mirror.cluster.reading import ReadingWorkers
+from empiar_mirror.cluster.transferring import FetchingWorkers
 from empiar_mirror.makers.workers import Processes, Workers
+from empiar_mirror.pacing import Pacing
 from empiar_mirror.readers import Readers, ReadingThreads
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.cluster_settings import ClusterWork
@@ -30,6 +33,8 @@ class Hands:
     threads: Executor
     observer: Observer
     clock: Callable[[], float]
+    #: What each worker has in hand, of all that this process hands out.
+    in_hand: Counter[str]
 
     @asynccontextmanager
     async def makers(self) -> AsyncIterator[Workers]:
@@ -56,6 +61,25 @@ class Hands:
         """The workers of the cluster, as they read for `scrub`."""
         return self._reading("scrub")
 
+    @asynccontextmanager
+    async def fetchers(self, pacing: Pacing) -> AsyncIterator[FetchingWorkers | None]:
+        """Who fetches large files besides this machine, until the body ends; None where nobody does."""
+        if not self.settings.cluster.hands_out("transfer"):
+            yield None
+            return
+        workers = FetchingWorkers(
+            self._dispatcher(),
+            self.settings,
+            root=self.root,
+            pacing=pacing,
+            threads=self.threads,
+            observer=self.observer,
+        )
+        try:
+            yield workers
+        finally:
+            await workers.aclose()
+
     def _here(self) -> Readers:
         return ReadingThreads(self.root / "archive", self.threads)
 
@@ -75,4 +99,5 @@ class Hands:
             threads=self.threads,
             observer=self.observer,
             clock=self.clock,
+            in_hand=self.in_hand,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -25,7 +26,6 @@ class _Worker:
     fit: bool | None = None
     #: Why it is not.
     reason: str = ""
-    in_hand: int = 0
 
 
 @dataclass(slots=True)
@@ -35,6 +35,8 @@ class Roster:
     #: A worker that gives no sign of life for so long is lost.
     lease_s: float
     places: int
+    #: Pieces of work that each worker has in hand, also those of the process's other dealings with the cluster, which share this.
+    in_hand: Counter[str] = field(default_factory=Counter)
     _workers: dict[str, _Worker] = field(default_factory=dict)
     _in_hand: int = 0
 
@@ -61,15 +63,20 @@ class Roster:
             self._workers[address].fit = reason is None
             self._workers[address].reason = reason or ""
 
-    def choose(self, now: float) -> str | None:
-        """The worker that is given the next piece of work: the one with the most room, alive; None if there is none, or no place."""
+    @property
+    def known(self) -> bool:
+        """Whether there are workers, and all have been judged."""
+        return bool(self._workers) and not any(self.strangers())
+
+    def choose(self, now: float, but: Collection[str] = ()) -> str | None:
+        """The worker that is given the next piece of work: the one with the most room, alive, and not one of `but`; None if there is none, or no place."""
         if self._in_hand >= self.places:
             return None
         # Half a lease, so that nothing is handed to a worker that is about to count as lost.
         able = [
-            (worker.seen.threads - worker.in_hand, address)
+            (worker.seen.threads - self.in_hand[address], address)
             for address, worker in self._workers.items()
-            if worker.fit and now - worker.lively_at <= self.lease_s / 2
+            if worker.fit and now - worker.lively_at <= self.lease_s / 2 and address not in but
         ]
         room, address = max(able, default=(0, ""))
         return address if room > 0 else None
@@ -77,15 +84,12 @@ class Roster:
     def took(self, address: str) -> None:
         """The worker has one more piece in hand."""
         self._in_hand += 1
-        if address in self._workers:
-            self._workers[address].in_hand += 1
+        self.in_hand[address] += 1
 
     def gave_back(self, address: str) -> None:
         """The worker has one piece less in hand."""
         self._in_hand -= 1
-        worker = self._workers.get(address)
-        if worker is not None and worker.in_hand:
-            worker.in_hand -= 1
+        self.in_hand[address] -= 1
 
     def lost_because(self, address: str, now: float) -> str | None:
         """Why what the worker has in hand is lost; None while it is alive."""
@@ -94,6 +98,10 @@ class Roster:
             return "the worker is gone"
         silent = now - worker.lively_at
         return f"no sign of life for {silent:.0f} s" if silent > self.lease_s else None
+
+    def silent(self, address: str, now: float) -> bool:
+        """Whether the worker is known, and has given no sign of life for too long."""
+        return address in self._workers and self.lost_because(address, now) is not None
 
     @property
     def lacking(self) -> str | None:

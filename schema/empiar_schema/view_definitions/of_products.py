@@ -59,7 +59,7 @@ LEASES: Final = View(
         *same(
             "l",
             ("lease_id", "The lease's number, which is never given twice."),
-            ("work", "make, verify or scrub."),
+            ("work", "make, verify, scrub or transfer."),
             ("job_id", "The job, where it is one of `jobs`; null where files are only read."),
             ("subject", "What it is about: a file, or the first file and how many more."),
             ("worker", "The worker's address."),
