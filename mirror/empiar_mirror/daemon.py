@@ -186,6 +186,9 @@ class Daemon:
             functools.partial(_ask_for_news, settings=self.mirror.settings, since=since)
         )
         self._wanted.set()
+        # Last, so that nothing waits for it: the first time there are thousands of maps to ask for.
+        await self.mirror.crawl_emdb(None, may_go_on=lambda: not self._quiet_for_s())
+        self._wanted.set()
 
     # --- transfer -------------------------------------------------------------------------------------
 
