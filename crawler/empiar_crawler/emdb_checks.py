@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from empiar_schema.emdb_store import Doubt
+from empiar_schema.emdb import Doubt
 from empiar_schema.paths import accession
 
 

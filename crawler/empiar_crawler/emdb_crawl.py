@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from empiar_crawler import schedule
 from empiar_crawler.emdb_checks import absent_doubts, reference_doubts
@@ -21,6 +21,8 @@ from empiar_schema.crawl_store import CLOCK_SLACK_S
 from empiar_schema.emdb_store import Referenced
 from empiar_schema.events import CrawlFailed, Observer, nobody
 from empiar_schema.faults import EmpiarMirrorError, TransientFault
+
+T = TypeVar("T")
 
 #: After so many failures in a row it is EMDB that is not well, and not its entries: the rest waits for the next pass.
 FAILURES_IN_A_ROW: Final = 5
@@ -121,27 +123,29 @@ class EmdbCrawler:
             failures=Failures(one.failures, min(one.failed_at, now)),
         )
 
+    async def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        # Committed without waiting for the disk: what a power cut takes is asked for again.
+        return await self._catalogue.write(job, durable=False)
+
     async def _ask(self, one: Referenced, report: EmdbReport, *, full: bool) -> None:
         answer = await self._source.fetch(one.emdb_id, known=None if full else one.validators)
         now = int(self._clock())
         if isinstance(answer, FoundMap):
-            changed = await self._catalogue.write(partial(_record, answer=answer, now=now))
+            changed = await self._write(partial(_record, answer=answer, now=now))
             report.recorded += changed
             report.unchanged += not changed
         elif isinstance(answer, Absent):
-            await self._catalogue.write(partial(_record_absent, emdb_id=one.emdb_id, answer=answer, now=now))
+            await self._write(partial(_record_absent, emdb_id=one.emdb_id, answer=answer, now=now))
             report.absent += 1
         else:
-            await self._catalogue.write(partial(_confirm, emdb_id=one.emdb_id, now=now))
+            await self._write(partial(_confirm, emdb_id=one.emdb_id, now=now))
             report.unchanged += 1
 
     async def _failed(self, one: Referenced, fault: EmpiarMirrorError, report: EmdbReport) -> None:
         why = reason(fault)
         report.failed[one.emdb_id] = why
         now = int(self._clock())
-        await self._catalogue.write(
-            partial(emdb_store.record_emdb_failed, emdb_id=one.emdb_id, reason=why, now=now)
-        )
+        await self._write(partial(emdb_store.record_emdb_failed, emdb_id=one.emdb_id, reason=why, now=now))
 
 
 def _ends_the_pass(fault: EmpiarMirrorError) -> bool:

@@ -49,3 +49,12 @@ class EmdbEntry:
     oddities: tuple[str, ...] = ()
     pdb_ids: tuple[str, ...] = ()
     empiar_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reference of an EMPIAR entry to an EMDB entry with which something is wrong for sure."""
+
+    empiar_id: int
+    stated: str
+    found: str

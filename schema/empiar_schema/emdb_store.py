@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from empiar_schema.crawl_store import CachedAnswer, record_contradiction
-from empiar_schema.emdb import EmdbEntry
+from empiar_schema.emdb import Doubt, EmdbEntry
 from empiar_schema.faults import BadAnswer
 
 #: What a contradiction about a reference to EMDB is called; its source is the EMDB entry.
@@ -32,15 +32,6 @@ class Referenced:
     failures: int
     failed_at: float
     validators: CachedAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A reference of an EMPIAR entry to an EMDB entry with which something is wrong for sure."""
-
-    empiar_id: int
-    stated: str
-    found: str
 
 
 def referenced(conn: sqlite3.Connection, empiar_ids: Sequence[int] | None) -> list[Referenced]:

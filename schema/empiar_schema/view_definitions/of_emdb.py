@@ -115,10 +115,11 @@ def _count_of(condition: str) -> str:
     return f"(SELECT sum(s.image_count) FROM imageset s WHERE s.empiar_id = e.empiar_id AND ({condition}))"
 
 
-#: The best map of an entry: released before obsolete, then the finest resolution, then the lowest accession.
-_RANK: Final = (
-    "row_number() OVER (PARTITION BY e.empiar_id ORDER BY m.emdb_id IS NULL, m.status IS 'OBS',"
-    " m.resolution_angstrom IS NULL, m.resolution_angstrom, length(x.accession), x.accession) = 1"
+#: The best map of an entry: one that is not obsolete, then of the finest resolution, then of the lowest accession.
+_BEST: Final = (
+    "(SELECT b.accession FROM cross_reference b LEFT JOIN emdb_entry n ON n.emdb_id = b.accession"
+    " WHERE b.empiar_id = e.empiar_id AND b.kind = 'EMDB' ORDER BY n.emdb_id IS NULL, n.status IS 'OBS',"
+    " n.resolution_angstrom IS NULL, n.resolution_angstrom, length(b.accession), b.accession LIMIT 1)"
 )
 
 ENTRY_SCIENCE: Final = View(
@@ -131,7 +132,7 @@ ENTRY_SCIENCE: Final = View(
         Column("emdb_status", "m.status", "The map's status: REL, OBS; null before EMDB answered."),
         Column(
             "is_best",
-            _RANK,
+            f"x.accession IS {_BEST}",
             "1 for the entry's best map: not obsolete, then of the finest resolution; 1 once an entry.",
         ),
         *same("m", *_SCIENCE),
