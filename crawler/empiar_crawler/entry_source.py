@@ -86,7 +86,7 @@ class EntrySource:
         answer = await self._http.request(
             "GET",
             url,
-            headers={"Accept": "application/json", **_conditions(known)},
+            headers={"Accept": "application/json", **conditions(known)},
             max_bytes=MAX_ENTRY_BYTES,
             accept_statuses=frozenset({200, 304, 404, 410}),
         )
@@ -99,7 +99,7 @@ class EntrySource:
         entry = parse_answer(answer.body).get(empiar_id)
         if entry is None:
             return Absent(f"the API's answer does not hold {accession(empiar_id)}")
-        return Found(entry, API, url, _validators(answer))
+        return Found(entry, API, url, validators(answer))
 
     async def _from_xml(self, empiar_id: int, api_failure: str) -> Found:
         url = f"{self._https_url}/{empiar_id}/{empiar_id}.xml"
@@ -107,17 +107,19 @@ class EntrySource:
         entry = parse_header_xml(answer.body)
         if entry.empiar_id != empiar_id:
             raise BadAnswer(f"GET {url}: the header is that of {entry.accession}")
-        return Found(entry, HEADER_XML, url, _validators(answer), api_failure)
+        return Found(entry, HEADER_XML, url, validators(answer), api_failure)
 
 
-def _conditions(known: CachedAnswer | None) -> Mapping[str, str]:
-    conditions: dict[str, str] = {}
+def conditions(known: CachedAnswer | None) -> Mapping[str, str]:
+    """Headers that ask only for what is new."""
+    headers: dict[str, str] = {}
     if known is not None and known.etag is not None:
-        conditions["If-None-Match"] = known.etag
+        headers["If-None-Match"] = known.etag
     if known is not None and known.last_modified is not None:
-        conditions["If-Modified-Since"] = known.last_modified
-    return conditions
+        headers["If-Modified-Since"] = known.last_modified
+    return headers
 
 
-def _validators(answer: Answer) -> CachedAnswer:
+def validators(answer: Answer) -> CachedAnswer:
+    """What to ask with next time."""
     return CachedAnswer(answer.headers.get("ETag"), answer.headers.get("Last-Modified"))

@@ -15,7 +15,14 @@ from typing import Self, TypeVar
 
 from empiar_mirror.arrange import ArrangeReport, clean_leftovers
 from empiar_mirror.cluster.leases import recover_leases
-from empiar_mirror.crawling import Crawling, CrawlReport, Failures, ProbedCrawl
+from empiar_mirror.crawling import (
+    Crawling,
+    CrawlReport,
+    CrawlWithMaps,
+    EmdbReport,
+    Failures,
+    ProbedCrawl,
+)
 from empiar_mirror.eviction.evicting import Evictor, Removed, settle
 from empiar_mirror.eviction.pinned import put_pins_in_force
 from empiar_mirror.eviction.planning import Order
@@ -158,6 +165,20 @@ class Mirror:
     ) -> CrawlReport:
         """See `Crawling.crawl`."""
         return await self._crawling.crawl(ids, full=full, every_s=every_s, may_go_on=may_go_on)
+
+    async def crawl_emdb(
+        self,
+        ids: Sequence[int] | None,
+        *,
+        full: bool = False,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> EmdbReport:
+        """See `Crawling.crawl_emdb`."""
+        return await self._crawling.crawl_emdb(ids, full=full, may_go_on=may_go_on)
+
+    async def crawl_with_maps(self, ids: Sequence[int] | None, *, full: bool = False) -> CrawlWithMaps:
+        """See `Crawling.crawl_with_maps`."""
+        return await self._crawling.crawl_with_maps(ids, full=full)
 
     async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
         """See `Crawling.crawl_and_probe`."""

@@ -12,8 +12,10 @@ from typing import TypeVar
 
 from empiar_crawler.crawl import Crawler
 from empiar_crawler.crawl_sources import CrawlSources
+from empiar_crawler.emdb_crawl import EmdbCrawler, EmdbReport
 from empiar_crawler.outcome import CrawlReport
 from empiar_crawler.schedule import Failures
+from empiar_crawler.sources.emdb import EmdbSource
 from empiar_mirror.finishing import Finishing
 from empiar_mirror.globus_access import globus_service
 from empiar_mirror.pace import listed_since
@@ -29,7 +31,7 @@ from empiar_schema.settings import Settings
 from empiar_wire.http import PoliteHttp
 
 #: What the crawler reports and remembers, for those who may not know the crawler.
-__all__ = ["CrawlReport", "Crawling", "Failures", "ProbedCrawl"]
+__all__ = ["CrawlReport", "CrawlWithMaps", "Crawling", "EmdbReport", "Failures", "ProbedCrawl"]
 
 T = TypeVar("T")
 
@@ -40,6 +42,14 @@ class ProbedCrawl:
 
     crawl: CrawlReport
     probe: ProbeReport
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlWithMaps:
+    """What a crawl, and a look at EMDB behind it, did."""
+
+    crawl: CrawlReport
+    emdb: EmdbReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,39 @@ class Crawling:
         await self.finishing().follow_crawl(since=since)
         await self.evaluator().evaluate()
         return report
+
+    async def crawl_emdb(
+        self,
+        ids: Sequence[int] | None,
+        *,
+        full: bool = False,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> EmdbReport:
+        """What EMDB says of the maps of these entries, or of all, is fresh, as in `EmdbCrawler.crawl`; subscriptions have been evaluated if anything changed.
+
+        An EMDB out of reach is a finding in the report. Where it is not to be asked, the report is empty.
+        """
+        crawl, url = self.settings.crawl, self.settings.emdb_url
+        if url is None:
+            return EmdbReport()
+        async with AsyncExitStack() as stack:
+            http = PoliteHttp(hosts_within(crawl, contact=crawl.contact))
+            stack.push_async_callback(http.aclose)
+            crawler = EmdbCrawler(
+                self.catalogue,
+                EmdbSource(http, url),
+                interval_s=self.settings.emdb.interval,
+                observer=self.observer,
+                clock=self.clock,
+            )
+            report = await self._unless_stopped(crawler.crawl(ids, full=full, may_go_on=may_go_on))
+        if report.recorded:
+            await self.evaluator().evaluate()
+        return report
+
+    async def crawl_with_maps(self, ids: Sequence[int] | None, *, full: bool = False) -> CrawlWithMaps:
+        """As `crawl`, then as `crawl_emdb`."""
+        return CrawlWithMaps(await self.crawl(ids, full=full), await self.crawl_emdb(ids, full=full))
 
     async def crawl_and_probe(self, ids: Sequence[int], *, full: bool = False) -> ProbedCrawl:
         """As `crawl`, then as `probe`."""

@@ -140,6 +140,17 @@ class CrawlSettings(Table):
     """How many HEAD requests an entry may cost where a listing rounds its sizes; the rest stay estimates until the transfer."""
 
 
+class EmdbSettings(Table):
+    """What EMDB says of the maps that entries name; see docs/emdb.md."""
+
+    enabled: bool = True
+    """Whether EMDB is asked, behind each crawl, by `empiar-mirror crawl` and the daemon."""
+    url: HttpUrl | None = Field(default=None, examples=["https://www.ebi.ac.uk/emdb/api"])
+    """EMDB's API; an entry is at `entry/{id}` below it. Not set means the one that `archive.search_url` belongs to."""
+    interval: Seconds = Field(default=30 * 86_400.0, gt=0)
+    """How long what EMDB said of an entry counts as fresh. It is asked within the limits of `[crawl]`, one entry after the other."""
+
+
 class DiskSettings(Table):
     """How full the disk may get."""
 
@@ -284,6 +295,7 @@ class Settings(Table):
     """Roles that are stated instead of judged: tables `[[role]]`, one for each statement."""
     archive: ArchiveSettings = ArchiveSettings()
     crawl: CrawlSettings = CrawlSettings()
+    emdb: EmdbSettings = EmdbSettings()
     transfer: TransferSettings = TransferSettings()
     disk: DiskSettings = DiskSettings()
     globus: GlobusSettings = GlobusSettings()
@@ -358,6 +370,14 @@ class Settings(Table):
                 place = InitErrorDetails(type=error, loc=("view", name, "micrographs"), input=maker)
                 raise ValidationError.from_exception_data("Settings", [place])
         return self
+
+    @property
+    def emdb_url(self) -> str | None:
+        """EMDB's API; None where it is not to be asked, or no address of it is known."""
+        if not self.emdb.enabled:
+            return None
+        base, found, _ = self.archive.search_url.rpartition("/empiar/search")
+        return self.emdb.url or (base if found else None)
 
     def has_view(self, view: str) -> bool:
         """Whether there is a layout view of this name: a preset or a declared one."""

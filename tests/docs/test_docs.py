@@ -127,7 +127,9 @@ def archive() -> Iterator[Rehearsal]:
         yield served
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/commands.md", "docs/history.md", "docs/layouts.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/commands.md", "docs/emdb.md", "docs/history.md", "docs/layouts.md"]
+)
 def test_examples_run(
     name: str,
     archive: Rehearsal,

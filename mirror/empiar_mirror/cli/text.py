@@ -83,6 +83,34 @@ class Crawled(Protocol):
         """Why the crawl ended before its last entry."""
 
 
+class AskedForMaps(Protocol):
+    """What of a report on EMDB is told, as `Crawled`."""
+
+    @property
+    def due(self) -> int:
+        """How many maps were due."""
+
+    @property
+    def recorded(self) -> int:
+        """Of how many EMDB said something new."""
+
+    @property
+    def unchanged(self) -> int:
+        """Of how many it said the same as before."""
+
+    @property
+    def absent(self) -> int:
+        """How many it does not serve."""
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Maps for which it gave no answer that makes sense, and why."""
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it was asked no further."""
+
+
 def crawl_failures(report: Crawled) -> Iterator[str]:
     """What a crawl could not read."""
     for empiar_id, reason in sorted(report.failed.items()):

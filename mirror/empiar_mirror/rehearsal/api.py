@@ -1,8 +1,9 @@
-"""EMPIAR's REST API, the EMDB search over it, and the web site's directory tree."""
+"""EMPIAR's REST API, the EMDB search over it, EMDB's own entries, and the web site's directory tree."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from empiar_mirror.rehearsal.served import ServedLog
 
 API = "/empiar/api"
 SEARCH = "/emdb/api/empiar/search"
+EMDB = "/emdb/api"
 SITE = "/empiar"
 
 _ENTRY = re.compile(API + r"/entry/(?:EMPIAR-)?(\d+)/?")
 _RANGES = re.compile(API + r"/entry/?")
 _SEARCH = re.compile(SEARCH + r"/(.+?)/?")
+_MAP = re.compile(EMDB + r"/entry/(EMD-\d+)/?")
 _TREE = re.compile(SITE + r"/EMPIAR-(\d+)/dirStruct=full&list=(\d+)/(-?\d+)/?")
 _HOME = re.compile(SITE + r"/?")
 _UPDATED = re.compile(r"update_date:\s*\[\s*(\S+)\s+TO\s+(\S+?)\s*\]")
@@ -63,6 +66,8 @@ class ApiServer:
             return "ranges", {entry.accession: entry.record for entry in entries}
         if found := _SEARCH.fullmatch(path):
             return "search", self._search(found[1], request)
+        if found := _MAP.fullmatch(path):
+            return f"emdb/{found[1]}", self.archive.maps.get(found[1])
         if found := _TREE.fullmatch(path):
             listed = self._tree(int(found[1]), node=int(found[2]), imageset=int(found[3]))
             return f"tree/{found[1]}/{found[3]}", listed
@@ -117,6 +122,11 @@ class ApiServer:
         if payload is None:
             return web.json_response({"code": 404, "message": "Not found", "fields": ""}, status=404)
         content_type = "text/html" if isinstance(payload, str) else "application/json"
+        etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
+        if _MAP.fullmatch(request.path):
+            if request.headers.get("If-None-Match") == etag:
+                return web.Response(status=304, headers={"ETag": etag})
+            return web.Response(text=text, content_type=content_type, headers={"ETag": etag})
         return web.Response(text=text, content_type=content_type)
 
 

@@ -194,6 +194,8 @@ class RehearsalArchive:
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self.entries: dict[int, Entry] = {entry.empiar_id: entry for entry in entries}
+        #: What EMDB's API says of each map, by accession.
+        self.maps: dict[str, Json] = {}
         self._witness: Witness | None = None
 
     def watched_by(self, witness: Witness) -> None:

@@ -120,7 +120,7 @@ class Fault:
     """One kind of misbehaviour.
 
     `match` is a glob on the target: ``10101/data/x.mrc`` for a file, ``10101/data/`` for a folder's listing, ``/`` for
-    the list of entries, ``entry/10101``, ``ranges``, ``search`` and ``tree/10101/0`` for metadata.
+    the list of entries, ``entry/10101``, ``ranges``, ``search``, ``emdb/EMD-0101`` and ``tree/10101/0`` for metadata.
     """
 
     kind: FaultKind

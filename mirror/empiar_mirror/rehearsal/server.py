@@ -25,6 +25,7 @@ from empiar_mirror.rehearsal.ftp import FtpServer
 from empiar_mirror.rehearsal.globus import GlobusConfig, GlobusStandIn
 from empiar_mirror.rehearsal.http import TREE, TreeServer
 from empiar_mirror.rehearsal.link import Hangs, Link, Relay, listening_socket
+from empiar_mirror.rehearsal.maps import standard_maps
 from empiar_mirror.rehearsal.served import ServedLog, ServedRequest
 
 HttpHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -50,6 +51,7 @@ class Rehearsal:
         globus: GlobusConfig | None = None,
     ) -> None:
         self.archive = RehearsalArchive(standard_entries(scale) if entries is None else entries)
+        self.archive.maps.update(standard_maps())
         self.book = FaultBook(list(faults))
         self.served = ServedLog()
         self._link = link or Link()

@@ -66,6 +66,9 @@ class Crawls:
             functools.partial(_ask_for_news, settings=self.mirror.settings, since=since)
         )
         self.wanted()
+        # Last, so that nothing waits for it: the first time there are thousands of maps to ask for.
+        await self.mirror.crawl_emdb(None, may_go_on=lambda: not self._quiet_for_s())
+        self.wanted()
 
 
 def _ask_for_news(conn: sqlite3.Connection, *, settings: Settings, since: int) -> None:

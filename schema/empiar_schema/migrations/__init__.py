@@ -12,6 +12,7 @@ from typing import Final
 from empiar_schema.faults import CatalogueFault
 from empiar_schema.migrations import (
     content,
+    emdb,
     eviction,
     globus,
     history,
@@ -37,6 +38,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m007_eviction", eviction.STEP),
     ("m008_history", history.STEP),
     ("m009_lease", lease.STEP),
+    ("m010_emdb", emdb.STEP),
 )
 
 

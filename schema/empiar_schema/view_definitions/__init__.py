@@ -10,6 +10,7 @@ from typing import Final
 
 from empiar_schema.view_definitions.columns import Column, View, same
 from empiar_schema.view_definitions.of_disk import DISK_USE, EVICTIONS, PINS
+from empiar_schema.view_definitions.of_emdb import EMDB_ENTRIES, ENTRY_SCIENCE
 from empiar_schema.view_definitions.of_entries import (
     AUTHORS,
     CITATIONS,
@@ -49,7 +50,7 @@ DESCRIPTIONS: Final = View(
 
 #: All views, in the order in which documentation shows them.
 VIEWS: Final = (
-    ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
+    ENTRIES, IMAGESETS, CROSS_REFERENCES, EMDB_ENTRIES, ENTRY_SCIENCE, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
     TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
     SUBSCRIPTION_MATCHES, PINS, EVICTIONS, DISK_USE, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY,
     FILES_HISTORY, CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
