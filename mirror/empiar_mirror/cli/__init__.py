@@ -36,6 +36,8 @@ COMMANDS: Final = (
     "convert",
     "labels",
     "query",
+    "search",
+    "export",
     "doctor",
     "globus",
     "notify",

@@ -21,7 +21,15 @@ from empiar_schema.view_definitions.of_entries import (
     SUBSCRIPTION_MATCHES,
     SUBSCRIPTIONS,
 )
-from empiar_schema.view_definitions.of_files import COPIES, FILES, IMAGES, MICROGRAPHS, PROBES, TRANSFERS
+from empiar_schema.view_definitions.of_files import (
+    CHECKSUMS,
+    COPIES,
+    FILES,
+    IMAGES,
+    MICROGRAPHS,
+    PROBES,
+    TRANSFERS,
+)
 from empiar_schema.view_definitions.of_globus import GLOBUS_FILES, GLOBUS_TASKS
 from empiar_schema.view_definitions.of_history import (
     ENTRIES_AS_OF,
@@ -50,7 +58,7 @@ DESCRIPTIONS: Final = View(
 #: All views, in the order in which documentation shows them.
 VIEWS: Final = (
     ENTRIES, IMAGESETS, CROSS_REFERENCES, AUTHORS, CITATIONS, GRANTS, FILES, MICROGRAPHS, COPIES,
-    TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
+    CHECKSUMS, TRANSFERS, GLOBUS_TASKS, GLOBUS_FILES, IMAGES, PROBES, ENTRY_PROGRESS, SUBSCRIPTIONS,
     SUBSCRIPTION_MATCHES, PINS, EVICTIONS, DISK_USE, CHANGES, ENTRIES_AS_OF, FILES_AS_OF, ENTRIES_HISTORY,
     FILES_HISTORY, CONTRADICTIONS, LISTINGS, JOBS, LEASES, DERIVED, LABEL_SETS, UNKNOWN_KEYS, DESCRIPTIONS,
 )  # fmt: skip
