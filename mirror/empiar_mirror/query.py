@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sqlite3
 import time
@@ -14,6 +13,7 @@ from typing import Final
 
 from empiar_mirror.history import NO_TIME, look_at
 from empiar_mirror.reading import CATALOGUE_NAME, reading
+from empiar_mirror.sql_errors import explained
 from empiar_schema.catalogue import fault_of
 from empiar_schema.faults import ConfigFault
 
@@ -24,6 +24,9 @@ Row = tuple[Value, ...]
 MAX_VALUE_BYTES: Final = 64 * 2**20
 #: How many of SQLite's steps pass between two looks at the clock (about a millisecond).
 _STEPS_A_LOOK: Final = 20_000
+_LOOK_AT_LOG_S: Final = 0.5
+#: What a query of the command line may take of memory unless told otherwise.
+MEMORY_BYTES: Final = 512 * 2**20
 
 _ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -51,6 +54,8 @@ class Limits:
 
     rows: int | None = 10_000
     seconds: float | None = 30.0
+    #: By so much the log of a writing mirror may grow while the query keeps it from being emptied.
+    log_bytes: int | None = 2 * 2**30
 
 
 class Rows:
@@ -71,16 +76,31 @@ class Rows:
 
 
 class _Clock:
-    """Ends a statement when its time is over."""
+    """Ends a statement when its time is over, or when it holds up too much of what others write."""
 
-    def __init__(self, seconds: float | None, now: Callable[[], float]) -> None:
+    def __init__(self, root: Path, limits: Limits, now: Callable[[], float]) -> None:
         self._now = now
-        self._deadline = None if seconds is None else now() + seconds
+        self._log = root / f"{CATALOGUE_NAME}-wal"
+        self._begun = now()
+        self._looked = self._begun
+        self._seconds = limits.seconds
+        self._log_limit = None if limits.log_bytes is None else self._log_bytes() + limits.log_bytes
         self.rang = False
+        self.held_up = False
 
     def __call__(self) -> int:
-        self.rang = self._deadline is not None and self._now() > self._deadline
-        return int(self.rang)
+        now = self._now()
+        self.rang = self._seconds is not None and now > self._begun + self._seconds
+        if self._log_limit is not None and now > self._looked + _LOOK_AT_LOG_S:
+            self._looked = now
+            self.held_up = self._log_bytes() > self._log_limit
+        return int(self.rang or self.held_up)
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
 
 
 @contextmanager
@@ -126,7 +146,7 @@ def ask_on(
     Raises: as `ask`.
     """
     limits = limits or Limits()
-    clock = _Clock(limits.seconds, now)
+    clock = _Clock(root, limits, now)
     _fence(connection, clock)
     try:
         values = _checked_parameters(sql, parameters or {})
@@ -137,19 +157,56 @@ def ask_on(
             raise ConfigFault("the SQL returns nothing: write one SELECT")
         columns = _distinct([column[0] for column in cursor.description])
         yield Rows(cursor, columns, limits.rows)
+    except MemoryError as error:
+        raise ConfigFault(
+            "the query needs more memory than it may have, and was stopped",
+            hint="narrow it, sort fewer columns, or raise --memory",
+        ) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        if "interrupted" in str(error) and not clock.rang:
+        if "interrupted" in str(error) and not (clock.rang or clock.held_up):
             # Ctrl-C arrived inside SQLite, which knows it only as an interruption.
             raise KeyboardInterrupt from error
         fault = fault_of(error, root / CATALOGUE_NAME)
         if fault is not error:
             raise fault from error
-        raise _explained(str(error), connection, clock.rang, limits) from error
+        if clock.rang:
+            raise ConfigFault(
+                f"the query took longer than {limits.seconds:g} s and was stopped",
+                hint="narrow it, for example to one empiar_id, or raise --timeout",
+            ) from error
+        if clock.held_up:
+            raise ConfigFault(
+                "the query was stopped: while it reads, the log of the mirror that is writing cannot be emptied, and it grew too much",
+                hint="narrow it, or ask a copy: `empiar-mirror export` makes files that can be asked for hours",
+            ) from error
+        raise explained(str(error), sql, connection) from error
     finally:
         connection.set_authorizer(None)
         connection.set_progress_handler(None, 0)
         connection.row_factory = sqlite3.Row
         connection.text_factory = str
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """SQLite in this whole process, whatever connection, takes no more than this; it can be lowered, not raised again.
+
+    For a process that asks one query. What does not fit fails with a sentence; sorting goes on in files.
+    """
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute(f"PRAGMA hard_heap_limit = {int(limit_bytes)}")
+    connection.close()
+
+
+def split_parameter(text: str) -> tuple[str, str]:
+    """``name=value`` → the pair.
+
+    Raises:
+        ConfigFault: there is no name before the first ``=``.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ConfigFault(f"{text!r} is no parameter; write -p name=value and :name in the SQL")
+    return name, value
 
 
 def parse_parameter(text: str) -> tuple[str, Value]:
@@ -158,9 +215,7 @@ def parse_parameter(text: str) -> tuple[str, Value]:
     Raises:
         ConfigFault: there is no name before the first ``=``.
     """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ConfigFault(f"{text!r} is no parameter; write -p name=value and :name in the SQL")
+    name, value = split_parameter(text)
     if re.fullmatch(r"-?[0-9]{1,18}", value):
         return name, int(value)
     if re.fullmatch(r"-?[0-9]+\.[0-9]+", value):
@@ -224,47 +279,3 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
             candidate = f"{name}_{number}"
         taken[candidate] = None
     return tuple(taken)
-
-
-def _explained(text: str, connection: sqlite3.Connection, timed_out: bool, limits: Limits) -> ConfigFault:
-    if timed_out:
-        return ConfigFault(
-            f"the query took longer than {limits.seconds:g} s and was stopped",
-            hint="narrow it, for example to one empiar_id, or raise --timeout",
-        )
-    if "not authorized" in text or "prohibited" in text or "readonly" in text:
-        return ConfigFault(f"only reading is possible here: {text}", hint="write one SELECT")
-    if "one statement" in text:
-        return ConfigFault("write one statement, without a second one after the semicolon")
-    if "supply a value for binding" in text:
-        return ConfigFault(f"a parameter is missing: {text}", hint="give it with -p name=value")
-    if "too big" in text:
-        return ConfigFault(
-            "a value of the result is larger than 64 MiB", hint="select less text, or use substr()"
-        )
-    missing = re.fullmatch(r"no such (table|column|function): (.+)", text)
-    if missing:
-        return _nothing_of_that_name(missing[1], missing[2], connection)
-    return ConfigFault(f"the SQL does not work: {text}", hint="docs/sql.md lists the views and their columns")
-
-
-def _nothing_of_that_name(kind: str, name: str, connection: sqlite3.Connection) -> ConfigFault:
-    connection.set_progress_handler(None, 0)
-    connection.set_authorizer(None)
-    views = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
-    if kind == "table":
-        known, word = [*views, "entries_fts"], "view"
-    elif kind == "column":
-        known = list(dict.fromkeys(column for view in views for column in _columns(connection, view)))
-        word = "column"
-    else:
-        return ConfigFault(f"SQLite has no function {name}")
-    meant = difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.5)
-    question = f"; did you mean {meant[0]}?" if meant else ""
-    return ConfigFault(
-        f"there is no {word} {name}{question}", hint="docs/sql.md lists the views and their columns"
-    )
-
-
-def _columns(connection: sqlite3.Connection, view: str) -> list[str]:
-    return [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (view,))]

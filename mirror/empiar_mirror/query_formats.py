@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from empiar_mirror.query import Row, Rows, Value
 from empiar_schema.disk import usual_mode
@@ -28,7 +28,11 @@ _XLSX_ROWS: Final = 1_048_576
 _XLSX_TEXT: Final = 32_767
 _XLSX_EXACT_INT: Final = 10**15
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NEED_EXPORT: Final = "install the optional part: pip install 'empiar-mirror[export]'"
+NEED_EXPORT: Final = "install the optional part: pip install 'empiar-mirror[export]'"
+
+if TYPE_CHECKING:
+    from openpyxl.cell import Cell
+    from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
 JSONValue = None | int | float | str
 
@@ -63,21 +67,21 @@ def write_csv(rows: Rows, out: TextIO) -> None:
     """RFC 4180 with Unix line ends; NULL is an empty field, a BLOB its hexadecimal digits."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows.columns)
-    writer.writerows([_plain(value) for value in row] for row in rows)
+    writer.writerows([plain(value) for value in row] for row in rows)
 
 
 def write_json(rows: Rows, out: TextIO) -> None:
     """One array of objects."""
     separator = "["
     for row in rows:
-        out.write(f"{separator}\n{_json_object(rows.columns, row)}")
+        out.write(f"{separator}\n{json_object(rows.columns, row)}")
         separator = ","
     out.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def write_jsonl(rows: Rows, out: TextIO) -> None:
     """One object a line."""
-    out.writelines(_json_object(rows.columns, row) + "\n" for row in rows)
+    out.writelines(json_object(rows.columns, row) + "\n" for row in rows)
 
 
 def write_parquet(rows: Rows, path: Path) -> None:
@@ -90,7 +94,7 @@ def write_parquet(rows: Rows, path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise ConfigFault("Parquet needs pyarrow, which is not installed", hint=_NEED_EXPORT) from None
+        raise ConfigFault("Parquet needs pyarrow, which is not installed", hint=NEED_EXPORT) from None
     types = {int: pa.int64(), float: pa.float64(), bytes: pa.binary(), str: pa.string()}
     iterator = iter(rows)
     batch = list(itertools.islice(iterator, _BATCH_ROWS))
@@ -118,34 +122,37 @@ def write_xlsx(rows: Rows, path: Path) -> None:
     """
     try:
         from openpyxl import Workbook
-        from openpyxl.cell import Cell, WriteOnlyCell
     except ImportError:
-        raise ConfigFault("XLSX needs openpyxl, which is not installed", hint=_NEED_EXPORT) from None
+        raise ConfigFault("XLSX needs openpyxl, which is not installed", hint=NEED_EXPORT) from None
     book = Workbook(write_only=True)
     sheet = book.create_sheet("query")
 
-    def cell(value: Value) -> Cell | JSONValue:
-        plain = _plain(value)
-        if isinstance(plain, int) and abs(plain) >= _XLSX_EXACT_INT:
-            plain = str(plain)  # Excel keeps 15 digits of a number
-        if isinstance(plain, float) and not math.isfinite(plain):
-            plain = str(plain)
-        if not isinstance(plain, str):
-            return plain
-        text = WriteOnlyCell(sheet, _CONTROL.sub(" ", plain)[:_XLSX_TEXT])
-        text.data_type = "s"
-        # Without this mark Excel would take "=cmd|…" for a formula once somebody edits the cell.
-        text.quotePrefix = plain.startswith(("=", "+", "-", "@"))
-        return text
-
-    sheet.append([cell(column) for column in rows.columns])
+    sheet.append([xlsx_cell(sheet, column) for column in rows.columns])
     for number, row in enumerate(rows, start=2):
         if number > _XLSX_ROWS:
             raise ConfigFault(
                 "the result has more rows than an Excel sheet holds", hint="write parquet or csv"
             )
-        sheet.append([cell(value) for value in row])
+        sheet.append([xlsx_cell(sheet, value) for value in row])
     book.save(path)
+
+
+def xlsx_cell(sheet: WriteOnlyWorksheet, value: Value) -> Cell | JSONValue:
+    """A value as Excel can hold it: text stays text, also where it begins like a formula, and whole numbers keep all their digits."""
+    from openpyxl.cell import WriteOnlyCell
+
+    shown = plain(value)
+    if isinstance(shown, int) and abs(shown) >= _XLSX_EXACT_INT:
+        shown = str(shown)  # Excel keeps 15 digits of a number
+    if isinstance(shown, float) and not math.isfinite(shown):
+        shown = str(shown)
+    if not isinstance(shown, str):
+        return shown
+    text = WriteOnlyCell(sheet, _CONTROL.sub(" ", shown)[:_XLSX_TEXT])
+    text.data_type = "s"
+    # Without this mark Excel would take "=cmd|…" for a formula once somebody edits the cell.
+    text.quotePrefix = shown.startswith(("=", "+", "-", "@"))
+    return text
 
 
 TEXT_FORMATS: Final[dict[str, Callable[[Rows, TextIO], None]]] = {
@@ -184,18 +191,20 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _plain(value: Value) -> JSONValue:
+def plain(value: Value) -> JSONValue:
+    """A value as text formats have it: a BLOB is its hexadecimal digits."""
     return value.hex() if isinstance(value, bytes) else value
 
 
 def _cells(row: Row) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    cells = tuple("" if v is None else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(_plain(v))) for v in row)
+    cells = tuple("" if v is None else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(plain(v))) for v in row)
     return cells, tuple(isinstance(value, int | float) for value in row)
 
 
-def _json_object(columns: tuple[str, ...], row: Row) -> str:
+def json_object(columns: tuple[str, ...], row: Row) -> str:
+    """A row as one JSON object."""
     # JSON has no infinity, SQLite's arithmetic has.
-    finite = (None if isinstance(v, float) and not math.isfinite(v) else _plain(v) for v in row)
+    finite = (None if isinstance(v, float) and not math.isfinite(v) else plain(v) for v in row)
     return json.dumps(dict(zip(columns, finite, strict=True)), ensure_ascii=False)
 
 
@@ -214,7 +223,7 @@ def _fitted(value: Value, kind: type[int | float | bytes | str], column: str) ->
     if kind is float and isinstance(value, int):
         return float(value)
     if kind is str:
-        return str(_plain(value))
+        return str(plain(value))
     raise ConfigFault(
         f"the column {column} mixes kinds of values, which Parquet cannot hold",
         hint=f"write cast({column} AS REAL) or cast({column} AS TEXT) in the SQL",

@@ -24,4 +24,6 @@ def reading(root: Path) -> Iterator[sqlite3.Connection]:
         Catalogue.open(root / CATALOGUE_NAME, read_only=True) as catalogue,
         catalogue.reader() as connection,
     ):
+        # Sorting and grouping spill into files (SQLITE_TMPDIR, /var/tmp) instead of memory.
+        connection.execute("PRAGMA temp_store = FILE")
         yield connection

@@ -37,6 +37,7 @@ from empiar_schema.layout_views import (
 )
 from empiar_schema.notify_settings import NotifySettings
 from empiar_schema.order_settings import OrderSettings
+from empiar_schema.query_settings import QuerySettings
 from empiar_schema.role_settings import RoleOverride
 from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
@@ -317,6 +318,8 @@ class Settings(Table):
     """What eviction never touches, by name; see docs/disk.md."""
     evict: dict[FolderName, EvictSettings] = Field(default={})
     """What may be removed to make room, by name; see docs/disk.md."""
+    query: dict[FolderName, QuerySettings] = Field(default={})
+    """Saved queries of your own, by name; see docs/query.md."""
 
     @model_validator(mode="after")
     def _sources_end(self) -> Self:

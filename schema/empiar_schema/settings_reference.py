@@ -65,6 +65,12 @@ _EXAMPLES: Final = {
         "# [evict.movies]",
         "# sql = \"SELECT file_id FROM files JOIN copies USING (file_id) WHERE role = 'movie' ORDER BY arrived_at\"",
     ),
+    "query.NAME": (
+        "# A query of your own for `empiar-mirror query NAME` (docs/query.md):",
+        "# [query.channels]",
+        "# sql = \"SELECT empiar_id, title FROM entries WHERE title LIKE '%channel%'\"",
+        '# title = "Entries of channels"',
+    ),
 }
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,65 @@ def test_rows_beyond_the_limit_are_left_out_and_that_is_told(root: Path) -> None
 )
 def test_errors_help(root: Path, sql: str, sentence: str) -> None:
     assert sentence in refusal(root, sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown", "sentence"),
+    [
+        ("SELECT a, FROM files WHERE path = 'FROM'", "          ^^^^", 'near "FROM"'),
+        ("SELECT\n  titel\nFROM entries", "    titel\n      ^^^^^", "did you mean title?"),
+        ("SELECT 'titel', titel FROM entries", "                ^^^^^", "title"),
+        ("SELECT position FROM authors a, grants b", "       ^^^^^^^^", "more than one"),
+        ("SELECT sqrtt(4)", "       ^^^^^", "did you mean sqrt?"),
+        ("SELECT count(", "             ^", "ends too early"),
+        ("SELECT 'x", "       ^^", "no SQL"),
+        ("SELECT * FROM entries_fts WHERE entries_fts MATCH 'a \"'", "", "empiar-mirror search"),
+    ],
+)
+def test_the_place_of_a_mistake_is_shown(root: Path, sql: str, shown: str, sentence: str) -> None:
+    text = refusal(root, sql)
+    assert shown in text
+    assert sentence in text
+
+
+def test_a_query_ends_when_the_log_of_a_mirror_that_writes_grows_too_much(tmp_path: Path) -> None:
+    make_small_mirror(tmp_path)
+    ticks = iter(range(10**9))
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    writer = sqlite3.connect(tmp_path / "empiar.db")
+    try:
+        # The first look at the clock is when the query begins; by the second the log has grown.
+        def now() -> float:
+            tick = next(ticks)
+            if tick == 1:
+                writer.execute("UPDATE entry SET title = hex(zeroblob(20000))")
+                writer.commit()
+            return float(tick)
+
+        with (
+            pytest.raises(ConfigFault, match="log of the mirror"),
+            ask(tmp_path, endless, limits=Limits(seconds=None, log_bytes=10_000), now=now) as answer,
+        ):
+            list(answer)
+    finally:
+        writer.close()
+
+
+def test_a_query_takes_no_more_memory_than_it_may(root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'root = "{root}"\n')
+    greedy = (
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 60)"
+        " SELECT sum(length(t)) FROM (SELECT group_concat(hex(zeroblob(500000)), '') AS t FROM c)"
+    )
+    # In a process of its own: SQLite's limit is the process's, and cannot be raised again.
+    command = [sys.executable, "-m", "empiar_mirror", "query", "--config", str(config), "--memory"]
+    small = subprocess.run([*command, "32MiB", greedy], capture_output=True, text=True)
+    assert (small.returncode, small.stdout) == (2, "")
+    assert "more memory than it may have" in small.stderr
+    assert "--memory" in small.stderr
+    refused = subprocess.run([*command, "1MiB", "SELECT 1"], capture_output=True, text=True)
+    assert refused.returncode == 2
 
 
 def test_parameters_keep_their_kind_and_must_be_used(root: Path) -> None:

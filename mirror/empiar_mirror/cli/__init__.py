@@ -37,6 +37,8 @@ COMMANDS: Final = (
     "convert",
     "labels",
     "query",
+    "search",
+    "export",
     "doctor",
     "globus",
     "notify",

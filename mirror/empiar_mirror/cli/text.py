@@ -40,6 +40,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def one_line(text: str) -> str:
+    """Text of the archive for a terminal: on one line, and nothing in it that the terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def failures(files: Sequence[FailedFile], word: str) -> Iterator[str]:
     """The first failed files by name, and how many more there are."""
     if not files:

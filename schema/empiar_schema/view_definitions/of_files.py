@@ -9,7 +9,7 @@ from typing import Final
 
 from empiar_schema.codes import ROLE_CODES, ROLE_REASON_CODES, STATE_CODES, UNITS_S, state_list, words_of
 from empiar_schema.states import CopyState
-from empiar_schema.view_definitions.columns import Column, View, iso, iso_ms, path_of, same
+from empiar_schema.view_definitions.columns import Column, View, iso, iso_ms, path_by_id, path_of, same
 
 _ON_DISK: Final = state_list((CopyState.ARRIVED, CopyState.WITHDRAWN, CopyState.DAMAGED))
 
@@ -239,8 +239,34 @@ COPIES: Final = View(
             iso("nullif(c.not_before, 0)"),
             "When the next attempt may begin; null means at any time.",
         ),
+        # Word for word the condition of the index copy_notable, which SQLite then uses.
+        Column(
+            "unusual",
+            "c.state >= 4",
+            "1 if the copy is withdrawn, parked, quarantined, damaged, unverified or evicted; WHERE unusual finds these few at once.",
+        ),
     ),
     "FROM copy c JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id",
+)
+
+CHECKSUMS: Final = View(
+    "checksums",
+    "One row a file that ever arrived, with the SHA-256 of its bytes. EMPIAR publishes none.",
+    (
+        Column("file_id", "c.file_id", "The file's number."),
+        Column("empiar_id", "c.empiar_id", "The entry's number."),
+        # Looked up for the rows that are shown: finding equal files then reads one table.
+        Column("path", path_by_id("c.file_id"), "Below the entry, as a stored text."),
+        Column("bytes", "c.bytes", "Size in bytes."),
+        Column("sha256", "lower(hex(c.sha256))", "SHA-256 of the bytes at their last arrival."),
+        Column(
+            "sha256_bytes",
+            "c.sha256",
+            "The same as its 32 bytes: comparing and grouping millions of them is quicker.",
+        ),
+        Column("arrived_at", iso("c.arrived_at"), "When the copy became durable at its path."),
+    ),
+    "FROM copy c WHERE c.sha256 IS NOT NULL",
 )
 
 TRANSFERS: Final = View(
@@ -255,6 +281,8 @@ TRANSFERS: Final = View(
         Column("bytes_moved", "t.bytes_moved", "Bytes received."),
         Column("outcome", "t.outcome", "done, failed, stalled, changed, damaged or stopped."),
         Column("error", "t.error", "What went wrong; null otherwise."),
+        # An index knows this one: times as text have to be made of every row first.
+        Column("ended_s", "t.ended_at", "When it ended, in seconds since 1970: quick for the latest."),
     ),
     "FROM attempt t",
 )

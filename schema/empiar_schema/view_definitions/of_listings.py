@@ -28,6 +28,10 @@ CHANGES: Final = View(
         Column("old", "c.old", "Value before."),
         Column("new", "c.new", "Value after."),
         Column("file_id", "c.file_id", "The file's number; null for the entry itself."),
+        # An index knows this one: times as text have to be made of every row first.
+        Column(
+            "changed_s", "c.changed_at", "When it was noticed, in seconds since 1970: quick for the latest."
+        ),
     ),
     "FROM change c LEFT JOIN file f ON f.file_id = c.file_id LEFT JOIN directory d ON d.directory_id = f.directory_id",
 )
