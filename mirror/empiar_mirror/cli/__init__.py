@@ -36,6 +36,7 @@ COMMANDS: Final = (
     "convert",
     "labels",
     "query",
+    "serve",
     "doctor",
     "globus",
     "notify",
