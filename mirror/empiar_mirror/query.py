@@ -40,10 +40,14 @@ _HARMLESS_PRAGMAS: Final = frozenset(
         "table_list",
         "index_list",
         "index_info",
+        "foreign_key_list",
+        "schema_version",
         "user_version",
         "encoding",
     }
 )
+#: Of these, only without a value.
+_SETTABLE_PRAGMAS: Final = frozenset({"schema_version", "user_version", "encoding"})
 _TABLE_FUNCTIONS: Final = ("json_each", "json_tree", "pragma_table_info", "pragma_table_xinfo")
 _FORBIDDEN_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer"})
 
@@ -147,7 +151,9 @@ def ask_on(
     """
     limits = limits or Limits()
     clock = _Clock(root, limits, now)
-    _fence(connection, clock)
+    fence(connection)
+    connection.row_factory = None
+    connection.set_progress_handler(clock, _STEPS_A_LOOK)
     try:
         values = _checked_parameters(sql, parameters or {})
         if "_as_of" in sql.lower():
@@ -223,26 +229,25 @@ def parse_parameter(text: str) -> tuple[str, Value]:
     return name, value
 
 
-def _fence(connection: sqlite3.Connection, clock: _Clock) -> None:
+def fence(connection: sqlite3.Connection, *, largest_value: int = MAX_VALUE_BYTES) -> None:
+    """From now on the connection does nothing but read, whatever SQL it is given, and makes no value larger than this, bytes."""
     # A virtual table declares itself at its first use by what looks like a write; so it is used before the fence.
     virtual = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
     for (name,) in connection.execute(virtual).fetchall():
         connection.execute("SELECT count(*) FROM pragma_table_info(?)", (name,))
     for function in _TABLE_FUNCTIONS:
         connection.execute(f"SELECT * FROM {function}('[]') LIMIT 0")  # noqa: S608 - our own names
-    connection.row_factory = None
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, largest_value)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.set_authorizer(_may)
-    connection.set_progress_handler(clock, _STEPS_A_LOOK)
 
 
 def _may(action: int, first: str | None, second: str | None, database: str | None, view: str | None) -> int:
     if action == sqlite3.SQLITE_FUNCTION:
         return sqlite3.SQLITE_DENY if second in _FORBIDDEN_FUNCTIONS else sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_PRAGMA:
-        tells = first in _HARMLESS_PRAGMAS and (second is None or first not in ("user_version", "encoding"))
+        tells = first in _HARMLESS_PRAGMAS and (second is None or first not in _SETTABLE_PRAGMAS)
         return sqlite3.SQLITE_OK if tells else sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 

@@ -39,6 +39,7 @@ from empiar_schema.notify_settings import NotifySettings
 from empiar_schema.order_settings import OrderSettings
 from empiar_schema.query_settings import QuerySettings
 from empiar_schema.role_settings import RoleOverride
+from empiar_schema.serve_settings import ServeSettings
 from empiar_schema.settings_types import Bytes, EnvironmentOnly, FolderName, Seconds, Table, each_once
 from empiar_schema.states import Channel
 from empiar_schema.transfer_settings import TransferSettings
@@ -306,6 +307,7 @@ class Settings(Table):
     daemon: DaemonSettings = DaemonSettings()
     order: OrderSettings = OrderSettings()
     cluster: ClusterSettings = ClusterSettings()
+    serve: ServeSettings = ServeSettings()
     hook: dict[FolderName, HookSettings] = Field(default={})
     """External programs that run on arrived files, by name; see docs/hooks.md."""
     view: dict[FolderName, ViewSettings] = Field(default={})

@@ -85,7 +85,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 def test_the_commands_are_those_of_the_contract_that_exist() -> None:
     assert COMMANDS == (
-        "init", "crawl", "subscribe", "subscriptions", "plan", "sync", "run", "status", "why", "verify", "scrub", "repair", "pin", "unpin", "pins", "evict", "recall", "attest", "compare", "make", "arrange", "convert", "labels", "query", "search", "export", "doctor", "globus", "notify", "rehearse",
+        "init", "crawl", "subscribe", "subscriptions", "plan", "sync", "run", "status", "why", "verify", "scrub", "repair", "pin", "unpin", "pins", "evict", "recall", "attest", "compare", "make", "arrange", "convert", "labels", "query", "search", "export", "serve", "doctor", "globus", "notify", "rehearse",
     )  # fmt: skip
 
 

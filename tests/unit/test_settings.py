@@ -430,7 +430,12 @@ def test_a_secret_in_a_file_is_refused_without_being_shown(tmp_path: Path, value
 
 
 def test_the_commented_file_does_not_offer_a_secret_as_a_key() -> None:
-    assert environment_only() == {"globus.client_secret", "notify.NAME.password", "notify.NAME.url"}
+    assert environment_only() == {
+        "globus.client_secret",
+        "notify.NAME.password",
+        "notify.NAME.url",
+        "serve.token",
+    }
     assert not re.search(r"^#?\s*client_secret\s*=", commented_file(), re.MULTILINE)
     assert "EMPIAR_MIRROR_GLOBUS__CLIENT_SECRET in the environment" in commented_file()
 

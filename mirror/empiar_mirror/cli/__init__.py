@@ -39,6 +39,7 @@ COMMANDS: Final = (
     "query",
     "search",
     "export",
+    "serve",
     "doctor",
     "globus",
     "notify",

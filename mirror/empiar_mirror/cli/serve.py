@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from empiar_mirror.cli.invocation import Invocation, as_json, say, standard_options
+from empiar_schema.faults import ConfigFault, ExitCode
+
+if TYPE_CHECKING:
+    from empiar_schema.settings import Settings
+
+
+@click.command("serve")
+@click.option("--host", metavar="ADDRESS", help="Address to listen at  [default: serve.host, 127.0.0.1]")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Port; 0 means a free one  [default: serve.port, 8001]"
+)
+@standard_options
+def command(invocation: Invocation, host: str | None, port: int | None) -> ExitCode:
+    """Show the catalogue in a browser, until stopped: progress, search, entries, pictures, SQL.
+
+    It reads snapshots of its own and changes nothing; it works beside `run` and `sync`, and without internet. At any address
+    but this machine's own it asks for a token, which it prints. Needs `pip install 'empiar-mirror[serve]'`; see docs/web.md.
+    """
+    from pydantic import ValidationError
+
+    settings = invocation.settings()
+    given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        # Checked as in the file.
+        serve = type(settings.serve).model_validate(settings.serve.model_dump() | given)
+    except ValidationError as error:
+        raise ConfigFault(f"--host: {error.errors()[0]['msg']}") from None
+    asyncio.run(_serve(settings.model_copy(update={"serve": serve}), as_document=invocation.as_json))
+    return ExitCode.STOPPED
+
+
+async def _serve(settings: Settings, *, as_document: bool) -> None:
+    try:
+        from empiar_mirror.web.serving import served, token_of
+    except ModuleNotFoundError as error:
+        if error.name not in ("datasette", "jinja2", "uvicorn"):
+            raise
+        raise ConfigFault(
+            f"the web page needs {error.name}, which is not installed",
+            hint="pip install 'empiar-mirror[serve]'",
+        ) from error
+    token = token_of(settings)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    own = asyncio.current_task()
+    assert own is not None
+    begun = False
+
+    def stop() -> None:
+        # Before the page is there, its first snapshot is being made: that is given up.
+        stopped.set() if begun else own.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        say(f"taking a snapshot of {settings.root / 'empiar.db'}")
+        async with served(settings, token=token, say=say) as (host, port):
+            begun = True
+            name = f"[{host}]" if ":" in host else host
+            address = f"http://{name}:{port}/"
+            configured = settings.serve.token is not None
+            if as_document:
+                click.echo(as_json({"address": address, "token": None if configured else token}))
+            else:
+                click.echo(address if token is None or configured else f"{address}-/login?token={token}")
+            if token is not None:
+                say(
+                    "visitors log in with the token"
+                    + (" of EMPIAR_MIRROR_SERVE__TOKEN" if configured else ", which the address above holds")
+                )
+            await stopped.wait()
+    except asyncio.CancelledError:
+        if begun:
+            raise
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
