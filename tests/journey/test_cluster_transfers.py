@@ -23,6 +23,8 @@ from mirrors import opened, rows
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 FILES = {f"large{n}.mrc": 4 * MIB + 1000 + n for n in range(2)}
+#: So large that at the limit of the test they are not here before a busy machine looks.
+LONG_FILES = {f"large{n}.mrc": 16 * MIB + 1000 + n for n in range(2)}
 ATTEMPTS = (
     "SELECT t.outcome, count(*) FROM transfers t JOIN files f USING (file_id) WHERE f.path GLOB '*.mrc'"
     " GROUP BY t.outcome ORDER BY t.outcome"
@@ -41,7 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
 async def test_what_has_come_when_hours_close_or_the_run_is_stopped_is_kept(
     tmp_path: Path, cluster: DaskCluster, channel: str
 ) -> None:
-    async with Rehearsal([big_entry(ID, FILES)]) as rehearsal:
+    async with Rehearsal([big_entry(ID, LONG_FILES)]) as rehearsal:
         limits = f'connections = 2\nbandwidth = "1MB"\nchannels = ["{channel}"]\n'
         settings = settings_with_cluster(rehearsal, tmp_path, cluster.address, transfer=limits)
         await ready(cluster, settings)
