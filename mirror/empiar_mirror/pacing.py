@@ -61,7 +61,7 @@ def begun_anew(before: Settings, after: Settings) -> bool:
             settings.disk,
             settings.globus,
             settings.order,
-            settings.cluster,
+            settings.cluster if settings.cluster.hands_out("transfer") else None,
             settings.crawl.contact,
         )
 
