@@ -61,7 +61,7 @@ async def terminate(trial: Trial) -> None:
     await trial.service.ready()
     code = await trial.service.stop()
     trial.note(f"stopped, with {code}")
-    if code != 130:
+    if code != 130 and not trial.excuses(code):
         trial.violations.append(Violation("SIGTERM stops the service cleanly", f"exit code {code}"))
     trial.died_quietly.append(time.time())
     await trial.service.start()
@@ -105,8 +105,8 @@ async def full_disk(trial: Trial) -> None:
     trial.note("the disk is full")
     with trial.disk.full():
         await asyncio.sleep(trial.chance.uniform(1, 6))
-    trial.note("it is no longer")
-    await trial.require_running(excused=True)
+    trial.disk_is_back()
+    await trial.require_running()
 
 
 async def read_only_disk(trial: Trial) -> None:
@@ -116,8 +116,8 @@ async def read_only_disk(trial: Trial) -> None:
     trial.note("the disk is read-only")
     with trial.disk.read_only(trial.root):
         await asyncio.sleep(trial.chance.uniform(1, 4))
-    trial.note("it is no longer")
-    await trial.require_running(excused=True)
+    trial.disk_is_back()
+    await trial.require_running()
 
 
 async def root_away(trial: Trial) -> None:
@@ -132,7 +132,8 @@ async def root_away(trial: Trial) -> None:
         )
         trial.root.rename(trial.root.with_name("made-meanwhile"))
     away.rename(trial.root)
-    await trial.require_running(excused=True)
+    trial.disk_is_back()
+    await trial.require_running()
 
 
 async def damage(trial: Trial) -> None:

@@ -14,6 +14,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from soak.disk import Disk
 from soak.reader.journal import Journal
@@ -68,6 +69,10 @@ class Archive:
         return self.folder / "history.jsonl"
 
 
+#: A service that lost its disk may take so long to end on a busy machine.
+WAY_OUT_S: Final = 60.0
+
+
 @dataclass
 class Trial:
     """Everything that the deeds work on."""
@@ -86,6 +91,8 @@ class Trial:
     restored: bool = False
     #: When the process lived last that began after the latest death.
     died_quietly: list[float] = field(default_factory=list)
+    #: When the disk was last kept from the service, by the timer.
+    disk_back_at: float = float("-inf")
 
     @property
     def root(self) -> Path:
@@ -106,13 +113,23 @@ class Trial:
         found = await asyncio.to_thread(self.journal.look)
         self.journal.judge(found, await asyncio.to_thread(Truth.read, self.archive.history))
 
-    async def require_running(self, *, excused: bool = False) -> None:
+    def disk_is_back(self) -> None:
+        """The service may still be on its way out for want of it."""
+        self.note("it is no longer")
+        self.disk_back_at = time.monotonic()
+
+    def excuses(self, code: int | None) -> bool:
+        """Whether the service may have ended with `code` because it had no disk a moment ago."""
+        return code == 4 and time.monotonic() - self.disk_back_at < WAY_OUT_S
+
+    async def require_running(self) -> None:
         """The service runs; that it had ended is a violation, unless there was no disk to work on."""
         if self.service.running:
             return
         code = self.service.process.returncode if self.service.process is not None else None
+        excused = self.excuses(code)
         self.note(f"the service had ended with {code}{', which is excused' if excused else ''}")
-        if not (excused and code == 4):
+        if not excused:
             self.violations.append(
                 Violation("the service goes on through what passes", f"it ended with {code}")
             )
