@@ -59,7 +59,7 @@ async def test_what_has_come_when_hours_close_or_the_run_is_stopped_is_kept(
             await run
             kept = rows(mirror, "SELECT state, bytes_here FROM copies WHERE state <> 'arrived'")
             assert [state for state, _ in kept] == ["partial", "partial"]
-            assert all(int(str(here)) >= MIB - 2**18 for _, here in kept)
+            assert all(int(str(here)) >= MIB - 2**18 for _, here in kept), kept
             assert rows(mirror, "SELECT count(*) FROM leases") == [(0,)]
         with opened(slower(settings, None)) as mirror:
             report = await mirror.sync([ID])

@@ -208,7 +208,8 @@ class _Attempt:
             if not await self._followed(answer):
                 self._workers.leave_alone(self._worker)
                 return False
-            await self._judged(answer, gate)
+            # Half taken over, it would be lost: a stop waits for the rest.
+            await undisturbed(self._judged(answer, gate))
         except asyncio.CancelledError:
             await undisturbed(self._parted(answer, gate))
             raise
