@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,14 @@ def read_only(root: Path) -> Iterator[None]:
     if mounted.returncode != 0:
         pytest.skip(f"nothing can be mounted here, which takes root: {mounted.stderr.strip()}")
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+        # Refused while a file is open for writing that was opened since the line above.
+        for _ in range(200):
+            made = subprocess.run(["mount", "-o", "remount,bind,ro", root], capture_output=True, check=False)
+            if made.returncode == 0:
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail(f"{root} cannot be made read-only: {made.stderr!r}")
         yield
     finally:
         subprocess.run(["umount", "--lazy", root], check=True)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,10 +41,23 @@ class Disk:
         """Nothing new can be opened for writing below `root`, as after an error of the file system."""
         _run("mount", "--bind", root, root)
         try:
-            _run("mount", "-o", "remount,bind,ro", root)
+            _made_read_only(root)
             yield
         finally:
             _run("umount", "--lazy", root)
+
+
+def _made_read_only(root: Path, tries: int = 200) -> None:
+    # It is refused while a file is open for writing that was opened since the line before.
+    for left in reversed(range(tries)):
+        try:
+            _run("mount", "-o", "remount,bind,ro", root)
+        except subprocess.CalledProcessError:
+            if not left:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 @contextmanager

@@ -40,10 +40,12 @@ _INT: Final = re.compile(
     r"frame_range_(min|max)|frames_per_image|year|published|preprint|modified_unit_s|files_\w+|\w+_pixels|"
     r"bytes_exact|bytes_here|bytes_moved|bytes_read|start_offset|changed_after|entry_count|times|example|declared|"
     r"paused|new_only|returned_same|unusual|stale|selected|excluded|annotated_micrographs|added|changed|missing|"
-    r"gone|returned|unmatched_labels|ambiguous_labels|unmatched_micrographs|imageset_position|changed_s|bytes_transferred|faults|deadline_s"
+    r"membrane_protein|is_best|has_movies|emdb_names_entry|gone|returned|unmatched_labels|ambiguous_labels|unmatched_micrographs|imageset_position|changed_s|bytes_transferred|faults|deadline_s"
 )
-_REAL: Final = re.compile(r"\w+_angstrom|role_confidence|share|ended_s|diameter_px|orientation_score")
-_TEXT: Final = re.compile(r"pubmed_id|\w*task_id|submission_id|maker_id|old|new")
+_REAL: Final = re.compile(
+    r"\w+_(angstrom|kda|kv|mm)|role_confidence|share|ended_s|diameter_px|orientation_score"
+)
+_TEXT: Final = re.compile(r"pubmed_id|emdb_id|\w*task_id|submission_id|maker_id|old|new")
 _BLOB: Final = re.compile(r"sha256_bytes")
 
 
