@@ -164,17 +164,15 @@ def test_the_keyboard_reaches_the_content(browser: Browser, address: str, seen: 
     assert not seen.errors
 
 
-@pytest.mark.skipif(
-    "WEB_SCREENSHOTS" not in os.environ,
-    reason="makes the pictures of docs/web.md in the folder WEB_SCREENSHOTS",
-)
 @pytest.mark.parametrize(("name", "path"), [("front", "/"), ("entry", "/entry/10017")])
 @pytest.mark.parametrize("width", list(SIZES))
 def test_pictures_of_the_documentation(
-    browser: Browser, address: str, seen: Seen, name: str, path: str, width: int
+    browser: Browser, address: str, seen: Seen, tmp_path: Path, name: str, path: str, width: int
 ) -> None:
+    picture = Path(os.environ.get("WEB_SCREENSHOTS", tmp_path)) / f"{name}-{width}.png"
     page = open_page(browser, seen, width=width)
     page.goto(address + path)
-    page.screenshot(path=Path(os.environ["WEB_SCREENSHOTS"]) / f"{name}-{width}.png", scale="css")
+    page.screenshot(path=picture, scale="css")
     page.close()
+    assert picture.stat().st_size
     assert not seen.errors
