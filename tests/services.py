@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from empiar_mirror.app import Mirror
 from empiar_mirror.daemon import Daemon
 from empiar_mirror.observers import all_of
 from empiar_schema.events import Event
@@ -14,17 +15,27 @@ from mirrors import opened
 
 
 @asynccontextmanager
+async def at_work(
+    mirror: Mirror, read_settings: Callable[[], Settings] | None = None
+) -> AsyncIterator[Daemon]:
+    """The service over an open mirror; it is stopped at the end, and must end by itself then. A reload reads `read_settings`."""
+    reads = read_settings or (lambda: mirror.settings)
+    daemon = Daemon(mirror, reads, look_s=0.1, look_at_disk_s=0.1, scrub_s=0.2)
+    mirror.observer = all_of([mirror.observer, daemon.observe])
+    task = asyncio.create_task(daemon.run())
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        await task
+
+
+@asynccontextmanager
 async def running(settings: Settings, events: list[Event]) -> AsyncIterator[Daemon]:
-    """The service, at work; it is stopped at the end, and must end by itself then."""
+    """As `at_work`, over a mirror of its own."""
     with opened(settings, events) as mirror:
-        daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1, scrub_s=0.2)
-        mirror.observer = all_of([mirror.observer, daemon.observe])
-        task = asyncio.create_task(daemon.run())
-        try:
+        async with at_work(mirror) as daemon:
             yield daemon
-        finally:
-            daemon.stop()
-            await task
 
 
 async def until(moment: Callable[[], bool], task_s: float = 60) -> None:

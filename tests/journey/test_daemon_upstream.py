@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from empiar_mirror.app import Mirror
 from empiar_mirror.asking import ask_for_whole
-from empiar_mirror.daemon import Daemon
 from empiar_mirror.metrics.instruments import Instruments
 from empiar_mirror.metrics.monitor import Monitor
 from empiar_mirror.notify.news import news
 from empiar_mirror.notify.notifier import standing_of
-from empiar_mirror.observers import all_of
 from empiar_mirror.rehearsal.archive import ArchiveFile
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
@@ -24,34 +20,19 @@ from empiar_schema.events import Event
 from empiar_schema.notify_settings import NoticeKind
 from empiar_schema.settings import Settings
 from mirrors import opened, rows, settings_for
+from services import at_work
+from services import until as until_within
 
 CHANGING, OBSOLETE, WITHDRAWN = 10190, 10191, 10192
 ENTRY = {"a.mrc": 40_000, "b.mrc": 40_001, "c.mrc": 40_002}
 DAY_S = 86_400
+until = functools.partial(until_within, task_s=90)
 
 
 def quick(rehearsal: Rehearsal, folder: Path, **crawl: object) -> Settings:
     settings = settings_for(rehearsal, folder)
     often = settings.crawl.model_copy(update={"interval": 2.0, **crawl})
     return settings.model_copy(update={"crawl": often})
-
-
-@asynccontextmanager
-async def running(mirror: Mirror) -> AsyncIterator[Daemon]:
-    daemon = Daemon(mirror, lambda: mirror.settings, look_s=0.1, look_at_disk_s=0.1, scrub_s=0.2)
-    mirror.observer = all_of([mirror.observer, daemon.observe])
-    task = asyncio.create_task(daemon.run())
-    try:
-        yield daemon
-    finally:
-        daemon.stop()
-        await task
-
-
-async def until(moment: Callable[[], bool], limit_s: float = 90) -> None:
-    async with asyncio.timeout(limit_s):
-        while not moment():
-            await asyncio.sleep(0.05)
 
 
 def kinds(mirror: Mirror, empiar_id: int) -> set[tuple[object, ...]]:
@@ -76,7 +57,7 @@ async def test_the_service_follows_an_archive_that_changes_obsoletes_and_withdra
             archive.touch_record(CHANGING, today)
             archive.obsolete_entry(OBSOLETE, today)
             archive.remove_entry(WITHDRAWN)
-            async with running(mirror):
+            async with at_work(mirror):
                 root = settings.root / "archive"
                 await until(lambda: (root / f"{CHANGING}/data/new.mrc").exists())
                 await until(lambda: ("changed", None, "status") in kinds(mirror, OBSOLETE))
@@ -117,7 +98,7 @@ async def test_in_quiet_hours_the_service_asks_for_nothing_and_transfers_what_is
             mirror.catalogue.write_now(lambda conn: ask_for_whole(conn, CHANGING, now=1))
             mirror.settings = quick(rehearsal, tmp_path, quiet_hours=now_quiet)
             asked = sum(request.channel == "api" for request in rehearsal.log)
-            async with running(mirror):
+            async with at_work(mirror):
                 await until(lambda: (settings.root / f"archive/{CHANGING}/data/c.mrc").exists())
                 assert sum(request.channel == "api" for request in rehearsal.log) == asked
                 mirror.settings = settings  # as after SIGHUP

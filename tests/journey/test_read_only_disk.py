@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from empiar_mirror.rehearsal.link import Link
 from empiar_mirror.rehearsal.server import Rehearsal
 from independent import assert_mirrored, assert_tidy, content
 from mirrors import opened, settings_for
+from soak.disk import make_read_only
 
 ID = 10190
 FILES = {f"m{n:02d}.mrc": 2 * 2**20 for n in range(12)}
@@ -29,14 +29,7 @@ def read_only(root: Path) -> Iterator[None]:
     if mounted.returncode != 0:
         pytest.skip(f"nothing can be mounted here, which takes root: {mounted.stderr.strip()}")
     try:
-        # Refused while a file is open for writing that was opened since the line above.
-        for _ in range(200):
-            made = subprocess.run(["mount", "-o", "remount,bind,ro", root], capture_output=True, check=False)
-            if made.returncode == 0:
-                break
-            time.sleep(0.02)
-        else:
-            pytest.fail(f"{root} cannot be made read-only: {made.stderr!r}")
+        make_read_only(root)
         yield
     finally:
         subprocess.run(["umount", "--lazy", root], check=True)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from empiar_mirror.asking import ask_for_whole
-from empiar_mirror.daemon import Daemon
-from empiar_mirror.observers import all_of, level_of
+from empiar_mirror.observers import level_of
 from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.events import BytesMoved, ConfigurationRead, Event
 from empiar_schema.settings import Settings
 from independent import assert_mirrored
 from mirrors import opened, rows, settings_for
+from services import at_work, until
 
 ID = 10190
-
-
-async def until(moment: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not moment():
-            await asyncio.sleep(0.02)
 
 
 def changed(settings: Settings, table: str, **values: object) -> Settings:
@@ -37,10 +29,7 @@ async def test_limits_change_and_no_stream_ends_for_it(tmp_path: Path) -> None:
         with opened(settings, events) as mirror:
             await mirror.crawl([ID])
             mirror.catalogue.write_now(lambda conn: ask_for_whole(conn, ID, now=1))
-            daemon = Daemon(mirror, lambda: new, look_s=0.1)
-            mirror.observer = all_of([mirror.observer, daemon.observe])
-            service = asyncio.create_task(daemon.run())
-            try:
+            async with at_work(mirror, lambda: new) as daemon:
                 await until(lambda: sum(e.count for e in events if isinstance(e, BytesMoved)) > 100_000)
                 transfer = daemon.transfers.under_way
                 daemon.reload()
@@ -53,9 +42,6 @@ async def test_limits_change_and_no_stream_ends_for_it(tmp_path: Path) -> None:
                 await until(lambda: (settings.root / f"archive/{ID}/data/large.mrc").exists())
                 daemon.reload()
                 assert events.count(ConfigurationRead(True, None)) == 1, "nothing is left to say"
-            finally:
-                daemon.stop()
-                await service
             assert rows(mirror, "SELECT DISTINCT outcome FROM transfers") == [("done",)]
             assert not (settings.root / ".connections.json").exists()
         assert_mirrored(rehearsal, settings.root, ID)
@@ -69,17 +55,11 @@ async def test_other_channels_begin_the_transfer_anew(tmp_path: Path) -> None:
         with opened(settings, events) as mirror:
             await mirror.crawl([ID])
             mirror.catalogue.write_now(lambda conn: ask_for_whole(conn, ID, now=1))
-            daemon = Daemon(mirror, lambda: new, look_s=0.1)
-            mirror.observer = all_of([mirror.observer, daemon.observe])
-            service = asyncio.create_task(daemon.run())
-            try:
+            async with at_work(mirror, lambda: new) as daemon:
                 await until(lambda: sum(e.count for e in events if isinstance(e, BytesMoved)) > 100_000)
                 transfer = daemon.transfers.under_way
                 daemon.reload()
                 assert transfer is not None
                 assert transfer.stopped
                 await until(lambda: (settings.root / f"archive/{ID}/data/large.mrc").exists())
-            finally:
-                daemon.stop()
-                await service
         assert_mirrored(rehearsal, settings.root, ID)

@@ -41,13 +41,14 @@ class Disk:
         """Nothing new can be opened for writing below `root`, as after an error of the file system."""
         _run("mount", "--bind", root, root)
         try:
-            _made_read_only(root)
+            make_read_only(root)
             yield
         finally:
             _run("umount", "--lazy", root)
 
 
-def _made_read_only(root: Path, tries: int = 200) -> None:
+def make_read_only(root: Path, tries: int = 200) -> None:
+    """Nothing below the mount at `root` can be opened for writing anew; what is open stays writable."""
     # It is refused while a file is open for writing that was opened since the line before.
     for left in reversed(range(tries)):
         try:

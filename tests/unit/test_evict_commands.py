@@ -6,13 +6,12 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import entry_here
-from empiar_mirror.cli import main
+from command_line import Call, caller
 from empiar_mirror.doctor_disk import examine_disk_policy
 from empiar_mirror.findings import Verdict
 from empiar_mirror.instance_lock import InstanceLock
@@ -34,24 +33,9 @@ sql = "{of("f", "e")}"
 """
 
 
-class Output:
-    """What one call printed."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Call = Callable[..., Output]
-
-
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: str) -> Output:
-        capsys.readouterr()
-        code = main(arguments)
-        return Output(code, *capsys.readouterr())
-
-    return run
+    return caller(capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from empiar_mirror.cli import main
+from command_line import Call, caller
 from empiar_mirror.instance_lock import InstanceLock
 from empiar_schema.configuration import DEFAULT_FILE, PREFIX
 from small_mirror import UNWANTED, make_small_mirror
@@ -17,24 +16,9 @@ from small_mirror import UNWANTED, make_small_mirror
 ONLY = "SELECT empiar_id FROM entries WHERE empiar_id = 10028"
 
 
-class Output:
-    """What one call printed."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Call = Callable[..., Output]
-
-
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: str) -> Output:
-        capsys.readouterr()
-        code = main(arguments)
-        return Output(code, *capsys.readouterr())
-
-    return run
+    return caller(capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from empiar_mirror.cli.amounts import duration_of, size_of
 from empiar_mirror.cli.invocation import Invocation, standard_options, work_options
 from empiar_schema.faults import ConfigFault, ExitCode
 
@@ -51,9 +52,9 @@ def command(
         settings,
         sql=sql,
         policy=policy,
-        size=_size("--bytes", size),
-        until_free=_size("--until-free", until_free),
-        listed_within=_duration(listed_within),
+        size=size_of(size, "--bytes", nothing="asks for nothing"),
+        until_free=size_of(until_free, "--until-free", nothing="asks for nothing"),
+        listed_within=_within(listed_within),
         despite_subscriptions=despite_subscriptions,
     )
     if not yes:
@@ -112,32 +113,11 @@ def _order(
     )
 
 
-def _size(option: str, text: str | None) -> int | None:
-    from empiar_schema.sizes import parse_size
-
-    if text is None:
-        return None
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise ConfigFault(f"{option}: {error}") from None
-    if not isinstance(size, int) or size <= 0:
-        raise ConfigFault(f"{option}: {text} asks for nothing", hint="write a size such as 20TiB")
-    return size
-
-
-def _duration(text: str | None) -> float | None:
-    from empiar_schema.sizes import parse_duration
-
-    if text is None:
-        return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise ConfigFault(f"--listed-within: {error}") from None
-    if not isinstance(seconds, int | float) or seconds <= 0:
+def _within(text: str | None) -> float | None:
+    seconds = duration_of(text, "--listed-within")
+    if seconds is not None and seconds <= 0:
         raise ConfigFault("--listed-within must be above 0", hint="write a time such as 30d")
-    return float(seconds)
+    return seconds
 
 
 def _dry_run(settings: Settings, order: Order) -> Decision:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from empiar_mirror.cli.amounts import duration_of, size_of
 from empiar_mirror.cli.invocation import Invocation, standard_options
 from empiar_schema.faults import ConfigFault, ExitCode
 
@@ -115,17 +116,7 @@ def bytes_of(text: str | None, option: str) -> int | None:
     Raises:
         ConfigFault: it is none, or nothing.
     """
-    from empiar_schema.sizes import parse_size
-
-    if text is None:
-        return None
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise ConfigFault(f"{option}: {error}") from None
-    if not isinstance(size, int) or size <= 0:
-        raise ConfigFault(f"{option}: {text} leaves nothing to select", hint="write a size such as 20TiB")
-    return size
+    return size_of(text, option, nothing="leaves nothing to select")
 
 
 def seconds_of(text: str | None, option: str) -> int | None:
@@ -134,15 +125,10 @@ def seconds_of(text: str | None, option: str) -> int | None:
     Raises:
         ConfigFault: it is none, or nothing.
     """
-    from empiar_schema.sizes import parse_duration
-
-    if text is None:
+    seconds = duration_of(text, option)
+    if seconds is None:
         return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise ConfigFault(f"{option}: {error}") from None
-    if not isinstance(seconds, int | float) or seconds < 1:
+    if seconds < 1:
         raise ConfigFault(f"{option}: {text} is no time to come", hint="write a duration such as 30d")
     return round(seconds)
 
