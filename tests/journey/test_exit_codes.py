@@ -31,11 +31,9 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 #: The command line of a user who gives up soon; minutes of patience are right for a mirror and wrong for a test.
 IMPATIENT = """
 import functools, sys
-import empiar_mirror.app, empiar_mirror.cli
-from empiar_wire.hosts import Hosts
-from empiar_wire.http import PoliteHttp
-empiar_mirror.app.Hosts = functools.partial(Hosts, patience_s=0.2)
-empiar_mirror.app.PoliteHttp = functools.partial(PoliteHttp, tries=1)
+import empiar_mirror.cli, empiar_mirror.crawling, empiar_mirror.transferring
+empiar_mirror.transferring.Hosts = functools.partial(empiar_mirror.transferring.Hosts, patience_s=0.2)
+empiar_mirror.crawling.PoliteHttp = functools.partial(empiar_mirror.crawling.PoliteHttp, tries=1)
 sys.exit(empiar_mirror.cli.main(sys.argv[1:]))
 """
 

@@ -236,7 +236,7 @@ async def test_a_back_end_that_lags_withdraws_a_copy_and_takes_no_file(tmp_path:
 async def test_senseless_json_is_replaced_by_the_header_xml(
     tmp_path: Path, kind: K, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("empiar_mirror.app.PoliteHttp", quick_http)
+    monkeypatch.setattr("empiar_mirror.crawling.PoliteHttp", quick_http)
     fault = Fault(kind=kind, match=f"entry/{VICTIM}", channel="api", times=None)
     async with suffering(tmp_path, Way(), fault) as (rehearsal, mirror):
         report = await mirror.sync([VICTIM, NEIGHBOUR])

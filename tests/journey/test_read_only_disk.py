@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,23 +14,19 @@ from empiar_mirror.rehearsal.link import Link
 from empiar_mirror.rehearsal.server import Rehearsal
 from independent import assert_mirrored, assert_tidy, content
 from mirrors import opened, settings_for
-from soak.disk import make_read_only
+from soak.disk import read_only
 
 ID = 10190
 FILES = {f"m{n:02d}.mrc": 2 * 2**20 for n in range(12)}
 
 
-@contextmanager
-def read_only(root: Path) -> Iterator[None]:
-    """Nothing below `root` can be opened for writing anew; what is open stays writable, so that no write is broken in two."""
-    mounted = subprocess.run(["mount", "--bind", root, root], capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"nothing can be mounted here, which takes root: {mounted.stderr.strip()}")
+@pytest.fixture(autouse=True)
+def _may_mount(tmp_path: Path) -> None:
     try:
-        make_read_only(root)
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", root], check=True)
+        with read_only(tmp_path):
+            pass
+    except subprocess.CalledProcessError as refused:
+        pytest.skip(f"nothing can be mounted here, which takes root: {refused.stderr!r}")
 
 
 async def sync(folder: Path) -> asyncio.subprocess.Process:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from soak.disk import read_only
 from soak.reader.mirror_seen import Violation, shown
 from soak.service import TRANSFER
 from soak.trial import Trial
@@ -114,7 +115,7 @@ async def read_only_disk(trial: Trial) -> None:
         await change(trial)
         return
     trial.note("the disk is read-only")
-    with trial.disk.read_only(trial.root):
+    with read_only(trial.root):
         await asyncio.sleep(trial.chance.uniform(1, 4))
     trial.disk_is_back()
     await trial.require_running()

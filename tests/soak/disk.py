@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import subprocess
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,29 +36,26 @@ class Disk:
         finally:
             taken.unlink()
 
-    @contextmanager
-    def read_only(self, root: Path) -> Iterator[None]:
-        """Nothing new can be opened for writing below `root`, as after an error of the file system."""
-        _run("mount", "--bind", root, root)
+
+@contextmanager
+def read_only(root: Path) -> Iterator[None]:
+    """Nothing below `root` can be opened for writing anew; what is open stays writable, so that no write is broken in two.
+
+    Raises:
+        subprocess.CalledProcessError: this process may not mount.
+    """
+    # Made read-only elsewhere: in place it would be refused while a file is open for writing through it.
+    with tempfile.TemporaryDirectory() as aside:
+        _run("mount", "--bind", root, aside)
         try:
-            make_read_only(root)
-            yield
+            _run("mount", "-o", "remount,bind,ro", aside)
+            _run("mount", "--bind", aside, root)
         finally:
-            _run("umount", "--lazy", root)
-
-
-def make_read_only(root: Path, tries: int = 200) -> None:
-    """Nothing below the mount at `root` can be opened for writing anew; what is open stays writable."""
-    # It is refused while a file is open for writing that was opened since the line before.
-    for left in reversed(range(tries)):
-        try:
-            _run("mount", "-o", "remount,bind,ro", root)
-        except subprocess.CalledProcessError:
-            if not left:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+            _run("umount", aside)
+    try:
+        yield
+    finally:
+        _run("umount", "--lazy", root)
 
 
 @contextmanager
