@@ -11,6 +11,9 @@ TESTS_AT_ONCE ?= 4
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
+# Tests start the program hundreds of times: it is compiled once, whatever the environment says of that.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test soak lint types bench docs constraints wheel
 .DEFAULT_GOAL := demo
 
