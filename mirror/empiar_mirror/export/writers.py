@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Format = Literal["csv", "json", "jsonl", "parquet", "xlsx"]
-#: Rows of a Parquet row group; also what is in memory at once.
+#: Rows of a Parquet row group.
 GROUP_ROWS: Final = 65_536
+#: So many rows at once are Python's objects before they are Arrow's columns, which take a fraction of the memory.
+BATCH_ROWS: Final = 8_192
 #: Rows of an Excel sheet, its header among them.
 SHEET_ROWS: Final = 1_048_576
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -104,14 +106,19 @@ def _write_parquet(name: str, columns: Sequence[Column], rows: Iterable[Row], pa
         "blob": pa.binary(),
     }
     schema = pa.schema([(column.name, kinds[column.kind]) for column in columns])
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
-        iterator = iter(rows)
-        while batch := list(itertools.islice(iterator, GROUP_ROWS)):
+
+    def batches(group: Iterator[Row]) -> Iterator[pa.RecordBatch]:
+        while batch := list(itertools.islice(group, BATCH_ROWS)):
             arrays = [
                 _array(values, column, kinds)
                 for values, column in zip(zip(*batch, strict=True), columns, strict=True)
             ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=GROUP_ROWS)
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as writer:
+        iterator = iter(rows)
+        while group := list(batches(itertools.islice(iterator, GROUP_ROWS))):
+            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
 
 
 def _array(values: tuple[Value, ...], column: Column, kinds: dict[Kind, pa.DataType]) -> pa.Array:

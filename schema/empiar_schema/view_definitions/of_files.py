@@ -22,11 +22,12 @@ def _last(text: str) -> str:
 def _suffix(name: str) -> str:
     """`empiar_schema.paths.suffix_of` in SQL (letters outside ASCII keep their case).
 
-    Nearly every suffix lies in the last 16 characters; taking names apart there costs a third.
+    Nearly every suffix is a dot and three or four letters, which one GLOB tells; taking names apart costs ten times that.
     """
-    end = f"lower(substr({name}, -16))"
     return (
-        f"CASE WHEN instr(substr({end}, 2), '.') > 0 THEN {_suffix_of_lower(end)}"
+        f"CASE WHEN {name} GLOB '?*.[^.][^.][^.]' AND lower(substr({name}, -4)) NOT IN ('.bz2', '.zst')"
+        f" THEN lower(substr({name}, -4))"
+        f" WHEN {name} GLOB '?*.[^.][^.][^.][^.]' THEN lower(substr({name}, -5))"
         f" WHEN instr(substr({name}, 2), '.') = 0 THEN '' ELSE {_suffix_of_lower(f'lower({name})')} END"
     )
 
