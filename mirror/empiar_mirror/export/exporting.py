@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
-from typing import Final
 
 from empiar_mirror.export import cryoppp
+from empiar_mirror.export.beside import built_beside, clear_beside, take_place
 from empiar_mirror.export.frozen import COPY_FROM_BYTES, frozen
 from empiar_mirror.export.snapshot import CRYOPPP_FILE, MANIFEST, readme, schema_document, snapshot_name
 from empiar_mirror.export.tables import Table, everything, exportable, part_of, published, table_of
 from empiar_mirror.export.writers import Format, Sheet, write
 from empiar_mirror.query import Row
-from empiar_schema.catalogue import translated
-from empiar_schema.disk import storage_fault, sync_folder, usual_mode
+from empiar_schema.disk import sync_file, sync_folder, usual_mode
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import Settings
 
-_PREFIX: Final = ".empiar-export-"
 Told = Callable[[str, int], None]
 
 
@@ -71,9 +65,9 @@ def export_table(settings: Settings, table: Table, out: Path, wish: Wish) -> Exp
         ConfigFault: `out` exists and is not to be replaced, or is no place for it.
         StorageFault, CatalogueFault: the disk or the catalogue refused.
     """
-    _refuse(out, settings.root, force=wish.force, as_folder=False)
+    _prepare(out, settings.root, force=wish.force, as_folder=False)
     with (
-        _built_beside(out) as folder,
+        built_beside(out) as folder,
         frozen(settings.root, folder, large=table.large, copy_from=wish.copy_from) as connection,
     ):
         made = folder / "table"
@@ -89,7 +83,7 @@ def export_table(settings: Settings, table: Table, out: Path, wish: Wish) -> Exp
             guard_formulas=wish.guard_formulas,
         )
         made.chmod(usual_mode())
-        _sync(made)
+        sync_file(made)
         made.replace(out)
         sync_folder(out.parent)
     return Exported(out, {table.name: count})
@@ -101,14 +95,14 @@ def export_all(settings: Settings, out: Path, wish: Wish, *, told: Told | None =
     Raises:
         ConfigFault, StorageFault, CatalogueFault: as `export_table`.
     """
-    _refuse(out, settings.root, force=wish.force, as_folder=True)
-    with _built_beside(out) as folder:
+    _prepare(out, settings.root, force=wish.force, as_folder=True)
+    with built_beside(out) as folder:
         with frozen(settings.root, folder, large=True, copy_from=wish.copy_from) as connection:
             tree = folder / "tree"
             tree.mkdir()
             rows = _write_tables(connection, everything(), tree, wish, _bases(settings), told)
         _finish(tree)
-        _take_place(tree, out, folder)
+        take_place(tree, out)
     return Exported(out, rows)
 
 
@@ -119,12 +113,12 @@ def export_snapshot(settings: Settings, out: Path, wish: Wish, *, told: Told | N
         ConfigFault: the catalogue knows of no crawl; else as `export_table`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _refuse(out / "x", settings.root, force=True, as_folder=True)
-    with _built_beside(out / "x") as folder:
+    _prepare(out / "x", settings.root, force=True, as_folder=True)
+    with built_beside(out / "x") as folder:
         with frozen(settings.root, folder, large=True, copy_from=wish.copy_from) as connection:
             name = snapshot_name(connection)
             place = out / name
-            _refuse(place, settings.root, force=wish.force, as_folder=True)
+            _prepare(place, settings.root, force=wish.force, as_folder=True)
             tree = folder / "tree"
             tree.mkdir()
             tables = published()
@@ -138,7 +132,7 @@ def export_snapshot(settings: Settings, out: Path, wish: Wish, *, told: Told | N
         (tree / "schema.json").write_text(schema_document(tables), encoding="utf-8")
         (tree / "README.md").write_text(readme(name, tables, rows, wish.form), encoding="utf-8")
         _finish(tree)
-        _take_place(tree, place, folder)
+        take_place(tree, place)
     return Exported(place, rows)
 
 
@@ -218,29 +212,19 @@ def _finish(tree: Path) -> None:
     (tree / MANIFEST).write_text("".join(lines), encoding="utf-8")
     for path in [*files, tree / MANIFEST]:
         path.chmod(usual_mode())
-        _sync(path)
+        sync_file(path)
     for path in [tree, *(path for path in tree.rglob("*") if path.is_dir())]:
         path.chmod(usual_mode() | (usual_mode() & 0o444) >> 2)
         sync_folder(path)
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _take_place(tree: Path, out: Path, folder: Path) -> None:
-    if out.exists():
-        out.rename(folder / "before")
-    tree.rename(out)
-    sync_folder(out.parent)
-
-
-def _refuse(out: Path, root: Path, *, force: bool, as_folder: bool) -> None:
+def _prepare(out: Path, root: Path, *, force: bool, as_folder: bool) -> None:
+    """`out` may be written, and nothing of killed exports stands beside it."""
     if out.resolve().is_relative_to(root.resolve()):
         raise ConfigFault(f"{out} lies in the mirror itself", hint="write it somewhere else")
     if not out.parent.is_dir():
         raise ConfigFault(f"there is no folder {out.parent}", hint="make it, or choose another place")
+    clear_beside(out.parent)
     if not out.exists() and not out.is_symlink():
         return
     if as_folder != out.is_dir():
@@ -267,22 +251,3 @@ def _is_export(folder: Path) -> bool:
         all(path.is_dir() or path.relative_to(folder).as_posix() in known for path in folder.rglob("*"))
         and not folder.is_symlink()
     )
-
-
-@contextmanager
-def _built_beside(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, on the same file system; gone at the end.
-
-    Raises:
-        StorageFault: the disk refused.
-    """
-    folder: Path | None = None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out.parent))
-        with translated(folder):
-            yield folder
-    except OSError as error:
-        raise storage_fault(error, f"{out} cannot be written") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
