@@ -46,7 +46,8 @@ docs: $(INSTALLED)  ## the generated parts of docs/
 	$(BIN)/python tests/role_measure.py
 
 constraints: $(INSTALLED)  ## constraints.txt from what is installed now
-	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude empiar-mirror; } > constraints.new
+	# Without local versions, such as torch's +cpu: which build it is does not matter.
+	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable --exclude empiar-mirror | sed 's/+.*//'; } > constraints.new
 	mv constraints.new constraints.txt
 
 wheel: $(INSTALLED)

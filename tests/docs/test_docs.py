@@ -218,7 +218,7 @@ def test_constraints_hold_exact_versions_of_every_dependency() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
     pinned = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lines}
     project = (ROOT / "pyproject.toml").read_text()
-    wanted = set(re.findall(r'^    "([a-z0-9_-]+)(?:>=[0-9.]+)?",$', project, re.MULTILINE))
+    wanted = set(re.findall(r'^    "([a-z0-9_-]+)(?:[>=]=[0-9.]+)?",$', project, re.MULTILINE))
     assert wanted
     assert {name.replace("_", "-") for name in wanted} <= pinned
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from empiar_mirror.cli import main
-from empiar_mirror.export import exporting, writers
+from empiar_mirror.export import beside, exporting, writers
 from empiar_mirror.export.exporting import Wish, export_all, export_snapshot, export_table, table_named
 from empiar_mirror.export.tables import Column, everything, exportable, kind_of, published, table_of
 from empiar_mirror.export.writers import Format, Sheet, write
@@ -192,6 +192,25 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(
         export_table(settings, table_of("authors"), tmp_path / "a.csv", Wish("csv"))
     assert caught.value.full
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_what_cannot_be_replaced_stands_where_it_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
+) -> None:
+    def cannot(_one: Path, _other: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    if not swaps:
+        monkeypatch.setattr(beside, "exchange", cannot)
+    out, new = tmp_path / "out", tmp_path / "new"
+    (out / "old").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):
+        beside.take_place(new, out)
+    assert [path.name for path in out.iterdir()] == ["old"]
+    (new / "young").mkdir(parents=True)
+    beside.take_place(new, out)
+    assert [path.name for path in out.iterdir()] == ["young"]
 
 
 def test_an_export_shows_one_moment_while_another_process_writes(

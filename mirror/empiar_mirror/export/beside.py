@@ -84,8 +84,9 @@ def _replace(tree: Path, out: Path) -> None:
     out.rename(before)
     try:
         tree.rename(out)
-    except OSError:
-        before.rename(out)
+    except BaseException:
+        if not os.path.lexists(out):
+            before.rename(out)
         raise
 
 
