@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from empiar_schema import crawl_store, transfer_store
+from empiar_schema import crawl_store, queue_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.files import ListedFile
 from empiar_schema.states import Role
+from empiar_schema.transfer_store import Turn
 
 NOW = 1_800_000_000
 DIRECTORY_FILES = 5_000
@@ -130,20 +131,22 @@ def transactions(catalogue: Catalogue) -> None:
 def claims(catalogue: Catalogue, files: int) -> None:
     seconds = timed(lambda: catalogue.write_now(lambda c: transfer_store.want_entry(c, 10_001, now=NOW)))
     show(f"want_entry of {files:,} files, s", f"{seconds:.2f}")
-    taken: list[transfer_store.Work] = []
+    with catalogue.reader() as reader:
+        [queue] = queue_store.waiting_queues(reader, empiar_ids=[10_001])
 
     def claim(c: sqlite3.Connection) -> None:
-        nonlocal taken
-        taken = transfer_store.claim(c, now=NOW, limit_files=1, limit_bytes=1)
+        transfer_store.claim_from(c, Turn(queue.queue_id, 1, 1), now=NOW)
 
     def inside(c: sqlite3.Connection) -> list[float]:
         return [timed(lambda: claim(c)) for _ in range(500)]
 
     each = sorted(catalogue.write_now(inside))
     show("claim of one file, median and worst ms", f"{each[250] * 1000:.3f}  {each[-1] * 1000:.3f}")
-    ids = [w.file_id for w in catalogue.write_now(
-        lambda c: transfer_store.claim(c, now=NOW, limit_files=10_000, limit_bytes=10**15)
-    )]  # fmt: skip
+    many = Turn(queue.queue_id, 10_000, 10**15)
+    ids = [
+        work.file_id
+        for work in catalogue.write_now(lambda c: transfer_store.claim_from(c, many, now=NOW)).works
+    ]
     arrivals = [transfer_store.Arrival(i, 500_000_000, bytes(32), None, None) for i in ids]
     seconds = timed(
         lambda: catalogue.write_now(lambda c: transfer_store.record_arrivals(c, arrivals, now=NOW))

@@ -24,11 +24,12 @@ from pathlib import Path
 from aiohttp import web
 
 from empiar_crawler.harvest import COMPLETE, SEARCH
-from empiar_schema import crawl_store, transfer_store
+from empiar_schema import crawl_store, queue_store, transfer_store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.entry import Entry, ImageSet
 from empiar_schema.files import ListedFile
 from empiar_schema.states import Role
+from empiar_schema.transfer_store import Turn
 
 FIRST = 10_002
 SIZE = 40_000_000
@@ -97,7 +98,8 @@ def _arrived(empiar_id: int, count: int, now: int) -> Callable[[sqlite3.Connecti
             )
         ]
         transfer_store.want_files(conn, ids, now=now)
-        transfer_store.claim(conn, now=now, limit_files=count, limit_bytes=2**62, empiar_ids=[empiar_id])
+        for queue in queue_store.waiting_queues(conn, empiar_ids=[empiar_id]):
+            transfer_store.claim_from(conn, Turn(queue.queue_id, count, 2**62), now=now)
         arrivals = [transfer_store.Arrival(i, SIZE, i.to_bytes(32, "big"), None, None) for i in ids]
         transfer_store.record_arrivals(conn, arrivals, now=now)
 

@@ -52,10 +52,10 @@ def want(conn: sqlite3.Connection, entries: int, subscriptions: int) -> None:
         subscription_store.add_subscription(conn, wanted, now=NOW)
     for place in range(entries):
         owner = place % subscriptions + 1
-        transfer_store.want_entry(conn, FIRST + place, now=NOW, subscription=owner)
+        transfer_store.want_entry(conn, FIRST + place, now=NOW, subscriptions=[owner])
         if place % 7 == 0:
             other = (owner + 1) % subscriptions + 1
-            queue_store.join(conn, FIRST + place, Wish(subscription=other), now=NOW)
+            queue_store.join(conn, FIRST + place, Wish(subscriptions=frozenset([other])), now=NOW)
 
 
 def ours(conn: sqlite3.Connection, order: Order) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from claims import claim
 from empiar_mirror.arrange import MAPPING
 from empiar_mirror.documents.view import documents_folder, write_view_documents
 from empiar_schema.catalogue import Catalogue
@@ -18,7 +19,7 @@ from empiar_schema.files import ListedFile, Validators
 from empiar_schema.listing_store import add_to_listing, begin_listing, complete_listing
 from empiar_schema.paths import bytes_from_text, text_from_bytes
 from empiar_schema.states import Channel, Role
-from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
+from empiar_schema.transfer_store import Arrival, record_arrivals, want_entry
 
 ENTRY: Final = 10017
 VIEW: Final = "cryoppp"

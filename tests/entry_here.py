@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from claims import claim
 from empiar_imaging.formats.inspect import inspect
 from empiar_mirror.app import Mirror
 from empiar_mirror.makers.registry import BuiltIn
@@ -24,7 +25,6 @@ from empiar_schema.settings import Settings
 from empiar_schema.states import CopyState, Role
 from empiar_schema.transfer_store import (
     Arrival,
-    claim,
     record_arrivals,
     record_damaged,
     retry_failed,

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from claims import claim
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_entry, record_roles
 from empiar_schema.entry import Entry, ImageSet
@@ -15,7 +16,6 @@ from empiar_schema.states import Channel, Role
 from empiar_schema.transfer_store import (
     Arrival,
     Attempt,
-    claim,
     park,
     record_arrivals,
     record_attempts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from empiar_mirror.selection import Selection, select
 from empiar_mirror.view_files import selectable_files
@@ -35,26 +35,9 @@ def ask_for_view(conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe, *
     return needed
 
 
-def ask_for_subscriber(
-    conn: sqlite3.Connection, empiar_id: int, recipe: ViewRecipe | None, *, subscription: int, now: int
-) -> int:
-    """What a subscription takes of the entry is wanted: all of it, or what the view needs; returns how many files are newly so.
-
-    That is the subscription's wish: when that ends, nothing that is listed later is wanted by itself.
-    """
+def note_subscribed(conn: sqlite3.Connection, empiar_id: int, *, now: int) -> None:
+    """What a subscription takes of the entry is its own wish: when that ends, nothing that is listed later is wanted by itself."""
     _wish(conn, empiar_id, SUBSCRIBED, now=now)
-    if recipe is None:
-        return want_entry(conn, empiar_id, now=now, subscription=subscription)
-    needed = sorted(file.file_id for file in selection_of(conn, empiar_id, recipe).needed)
-    return want_files(conn, needed, now=now, subscription=subscription)
-
-
-def ask_for_subscribed_files(
-    conn: sqlite3.Connection, empiar_id: int, file_ids: Iterable[int], *, subscription: int, now: int
-) -> int:
-    """These files of the entry are wanted, for a subscription; returns how many are newly so."""
-    _wish(conn, empiar_id, SUBSCRIBED, now=now)
-    return want_files(conn, file_ids, now=now, subscription=subscription)
 
 
 def _wish(conn: sqlite3.Connection, empiar_id: int, wish: str, *, now: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from empiar_mirror.order import NO_LIMIT, Blocked, Order, Standing
@@ -84,12 +83,8 @@ def resting(conn: sqlite3.Connection, order: Order, *, now: float) -> list[Rest]
 def next_due(conn: sqlite3.Connection, order: Order, reach: Reach, *, now: float) -> int | None:
     """When the earliest file may be tried that nobody has to act for first; None if there is none."""
     if reach.delivered_only:
-        ids: Collection[int] | None = reach.empiar_ids
-        return transfer_store.next_not_before(
-            conn,
-            empiar_ids=None if ids is None else sorted(ids),
-            least_priority=reach.least_priority,
-            delivered_only=True,
+        return transfer_store.next_delivered(
+            conn, empiar_ids=reach.empiar_ids, least_priority=reach.least_priority
         )
     times = []
     for one in order.candidates():

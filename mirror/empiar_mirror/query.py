@@ -154,11 +154,12 @@ def ask_on(
     fence(connection)
     connection.row_factory = None
     connection.set_progress_handler(clock, _STEPS_A_LOOK)
+    cursor = connection.cursor()
     try:
         values = _checked_parameters(sql, parameters or {})
         if "_as_of" in sql.lower():
             _require_time(connection, sql, values)
-        cursor = connection.execute(sql, values)
+        cursor.execute(sql, values)
         if cursor.description is None:
             raise ConfigFault("the SQL returns nothing: write one SELECT")
         columns = _distinct([column[0] for column in cursor.description])
@@ -187,6 +188,8 @@ def ask_on(
             ) from error
         raise explained(str(error), sql, connection) from error
     finally:
+        # A statement that stays open would keep its snapshot, also for the next query.
+        cursor.close()
         connection.set_authorizer(None)
         connection.set_progress_handler(None, 0)
         connection.row_factory = sqlite3.Row

@@ -155,6 +155,22 @@ def forget_partial(conn: sqlite3.Connection, file_id: int) -> None:
     )
 
 
+def park(conn: sqlite3.Connection, file_id: int, *, error: str) -> None:
+    """The copy is given up until somebody asks again; its partial counts no more."""
+    _give_up(conn, file_id, CopyState.PARKED, error)
+
+
+def quarantine(conn: sqlite3.Connection, file_id: int, *, error: str) -> None:
+    """The fetched bytes are proven wrong and kept aside."""
+    _give_up(conn, file_id, CopyState.QUARANTINED, error)
+
+
+def _give_up(conn: sqlite3.Connection, file_id: int, state: CopyState, error: str) -> None:
+    move(conn, file_id, state)
+    forget_partial(conn, file_id)
+    conn.execute("UPDATE copy SET error = ?, not_before = 0 WHERE file_id = ?", (error, file_id))
+
+
 _WORK: Final = (
     "SELECT d.empiar_id, d.path, f.name, f.bytes, f.bytes_exact, f.modified_at, c.fruitless,"
     " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, c.queue_id, b.submitted_at, g.delivered_at"

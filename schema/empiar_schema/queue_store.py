@@ -32,9 +32,8 @@ _HELD: Final = "(2, 3, 4, 6, 7, 8)"
 
 def queue_of(conn: sqlite3.Connection, empiar_id: int, wish: Wish, *, now: int) -> int:
     """The queue of files of the entry that only `wish` wants; made if there is none. That something waits in it again is noted."""
-    own = wish.priority if wish.subscription is None else None
-    numbers = frozenset(() if wish.subscription is None else (wish.subscription,))
-    return _like(conn, empiar_id, own, dict.fromkeys(numbers, now), now=now)
+    own = None if wish.subscriptions else wish.priority
+    return _like(conn, empiar_id, own, dict.fromkeys(wish.subscriptions, now), now=now)
 
 
 def join(
@@ -44,17 +43,19 @@ def join(
     *,
     now: int,
     file_ids: Collection[int] | None = None,
+    split: bool = True,
 ) -> None:
     """The copies of the entry, or of these files of it, stand in queues to which `wish` belongs.
 
-    A queue that joins as a whole costs one row, whatever its number of files.
+    A queue that joins as a whole costs one row, whatever its number of files. Unless `split`, others are left as they are:
+    there every file that moves to another queue costs its own.
     """
     for queue_id, own, wanters, waiting in _queues_of(conn, empiar_id):
         own_after, after = own, wanters
-        if wish.subscription is None:
-            own_after = wish.priority if own is None else max(own, wish.priority)
+        if wish.subscriptions:
+            after = {**dict.fromkeys(wish.subscriptions, now), **wanters}
         else:
-            after = {wish.subscription: now, **wanters}
+            own_after = wish.priority if own is None else max(own, wish.priority)
         if (own_after, after) == (own, wanters):
             continue
         if file_ids is None:
@@ -67,6 +68,8 @@ def join(
             continue
         if count == _files_in(conn, queue_id):
             _rename(conn, queue_id, own_after, after, now=now, waiting=waiting)
+            continue
+        if not split:
             continue
         target = _like(conn, empiar_id, own_after, after, now=now)
         conn.execute(f"UPDATE copy SET queue_id = ?3 WHERE {those}", (queue_id, chosen, target))

@@ -14,10 +14,10 @@ BY_NAME: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Who wants files: a subscription by its number, or somebody by name, with this priority."""
+    """Who wants files: subscriptions by their numbers, or, where there are none, somebody by name, with this priority."""
 
     priority: int = 0
-    subscription: int | None = None
+    subscriptions: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

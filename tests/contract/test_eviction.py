@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from claims import claim
 from empiar_mirror.app import Mirror
 from empiar_mirror.attest import statement_of
 from empiar_schema import eviction_store, job_store, pin_store, subscription_store
@@ -25,7 +26,6 @@ from empiar_schema.states import Channel
 from empiar_schema.subscriptions import Definition, MatchRow
 from empiar_schema.transfer_store import (
     Arrival,
-    claim,
     record_arrivals,
     record_damaged,
     record_image,

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import eviction_store as eviction
 from empiar_schema import transfer_store as transfer
@@ -82,7 +83,7 @@ class Copies(RuleBasedStateMachine):
     def claim(self, limit: int, ids: list[int] | None) -> None:
         before = self.states()
         taken = self.catalogue.write_now(
-            lambda c: transfer.claim(c, now=self.now, limit_files=limit, limit_bytes=250, empiar_ids=ids)
+            lambda c: claims.claim(c, now=self.now, limit_files=limit, limit_bytes=250, empiar_ids=ids)
         )
         assert all(before[w.file_id] in {CopyState.WANTED, CopyState.PARTIAL} for w in taken)
         assert len(taken) <= min(limit, 3)

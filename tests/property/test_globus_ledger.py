@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+import claims
 from empiar_mirror.globus.facts import need_of
 from empiar_mirror.recover import recover
 from empiar_schema import crawl_store as crawl
@@ -259,7 +260,7 @@ class Ledger(RuleBasedStateMachine):
     def claim(self, limit: int, delivered_only: bool) -> None:
         items = self.items()
         taken = self.write(
-            lambda c: transfer.claim(
+            lambda c: claims.claim(
                 c, now=self.now, limit_files=limit, limit_bytes=10**9, delivered_only=delivered_only
             )
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from claims import claim
 from empiar_mirror import arrange
 from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_leftovers
 from empiar_mirror.derived_layout import plan_view
@@ -25,7 +26,7 @@ from empiar_schema.listing_store import add_to_listing, begin_listing, complete_
 from empiar_schema.paths import bytes_from_text
 from empiar_schema.products import Kind, Product
 from empiar_schema.states import Channel, Role
-from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
+from empiar_schema.transfer_store import Arrival, record_arrivals, want_entry
 
 PATHS = ("data/p1/061.mrc", "data/p2/061.mrc", "data/p2/a b.mrc", "data/%FF%0A.mrc")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from empiar_mirror.globus.leftovers import clean
 from empiar_mirror.staging import delivery_folder
 from empiar_schema import transfer_store as transfer
@@ -46,7 +47,7 @@ def test_without_a_folder_nothing_is_done(mirror: Mirror, staging: Path) -> None
 def test_files_under_way_and_delivered_stay(mirror: Mirror, staging: Path) -> None:
     bundle_id = mirror.plan("data/b.mrc", "data/c.mrc", "a.xml")
     mirror.move(bundle_id, "data/c.mrc")
-    mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=1, limit_bytes=1, delivered_only=True))
+    mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=1, limit_bytes=1, delivered_only=True))
     awaited = [f"{ID}/a.xml", f"{ID}/data/b.mrc", f"{ID}/data/c.mrc"]
     put(
         staging,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from empiar_mirror.globus import planning
 from empiar_schema import globus_endings as endings
 from empiar_schema import globus_store as globus
@@ -87,7 +88,7 @@ async def test_a_file_that_another_channel_has_begun_is_left_to_it_unless_there_
     mirror: Mirror, tmp_path: Path
 ) -> None:
     first = mirror.id("a.xml")
-    mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
+    mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
     mirror.do(lambda c: transfer.release(c, first, not_before=NOW + 9, error="x", keep_partial=True))
     await plan(mirror, tmp_path, "https", "globus", only=[ID])
     assert mirror.states()["a.xml"] == "partial"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from empiar_mirror.recover import recover
 from empiar_schema import globus_endings as endings
 from empiar_schema import globus_store as globus
@@ -62,9 +63,7 @@ def test_a_bundle_claims_its_files_for_the_service(mirror: Mirror) -> None:
     assert mirror.do(under_way_ids) == {file.file_id for file in files}
     assert mirror.do(lambda c: globus.bundle_entries(c, bundle_id)) == [ID]
     # No other channel takes them.
-    works = mirror.do(
-        lambda c: transfer.claim(c, now=NOW, limit_files=99, limit_bytes=10**9, empiar_ids=[ID])
-    )
+    works = mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=99, limit_bytes=10**9, empiar_ids=[ID]))
     assert not {work.file_id for work in works} & {file.file_id for file in files}
     assert mirror.need() == (0, 0)
 
@@ -78,7 +77,7 @@ def test_planning_the_same_twice_leaves_one_bundle(mirror: Mirror) -> None:
 
 
 def test_files_that_are_claimed_meanwhile_stay_whose_they_are_and_do_not_count(mirror: Mirror) -> None:
-    mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=2, limit_bytes=10**9, empiar_ids=[ID]))
+    mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=2, limit_bytes=10**9, empiar_ids=[ID]))
     mirror.plan(*PATHS)
     (bundle,) = mirror.do(globus.open_bundles)
     assert (bundle.files, bundle.bytes) == (3, 300)
@@ -87,7 +86,7 @@ def test_files_that_are_claimed_meanwhile_stay_whose_they_are_and_do_not_count(m
 
 def test_what_was_kept_of_a_partial_is_forgotten_and_begun_files_are_asked_for(mirror: Mirror) -> None:
     first = mirror.id("a.xml")
-    mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
+    mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
     mirror.do(
         lambda c: transfer.record_first_byte(c, first, Validators(100, 1, None), channel=Channel.FTP, now=NOW)
     )
@@ -106,7 +105,7 @@ def test_what_was_kept_of_a_partial_is_forgotten_and_begun_files_are_asked_for(m
 
 def test_files_that_rest_after_a_failure_are_left_to_others_until_then(mirror: Mirror) -> None:
     first = mirror.id("a.xml")
-    mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
+    mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=1, limit_bytes=1, empiar_ids=[ID]))
     mirror.do(lambda c: transfer.release(c, first, not_before=NOW + 99, error="x", keep_partial=False))
     assert mirror.candidates(now=NOW + 98) == PATHS[1:]
     assert mirror.candidates(now=NOW + 99) == PATHS
@@ -189,7 +188,7 @@ def test_a_delivered_file_is_claimed_as_such_and_forgotten_with_its_arrival(mirr
     remote = RemotePath.parse(ID, "data/b.mrc")
     assert mirror.do(lambda c: globus.is_awaited(c, remote))
     (work,) = mirror.do(
-        lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
+        lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
     )
     assert work.remote == remote
     assert work.delivery is not None
@@ -412,13 +411,13 @@ def test_what_goes_to_storage_elsewhere_waits_for_a_verification_there(mirror: M
     assert mirror.do(endings.unverified_entries) == [ID]
     assert "a.xml" not in mirror.candidates(begun_too=True)
     # No channel fetches it.
-    works = mirror.do(lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=[ID]))
+    works = mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=[ID]))
     assert mirror.id("a.xml") not in [work.file_id for work in works]
     assert mirror.do(lambda c: endings.await_verification(c, ID, now=NOW + 50)) == [mirror.id("a.xml")]
     assert mirror.do(lambda c: endings.await_verification(c, ID, now=NOW + 50)) == []
     assert mirror.do(endings.unverified_entries) == []
     (work,) = mirror.do(
-        lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
+        lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
     )
     assert work.delivery is not None
     assert work.delivery.delivered_at == NOW + 5
@@ -438,9 +437,7 @@ def test_recovery_leaves_alone_what_is_with_the_service(mirror: Mirror, tmp_path
     bundle_id = mirror.plan("data/b.mrc", "data/c.mrc")
     mirror.submit(bundle_id)
     mirror.move(bundle_id, "data/c.mrc")
-    claimed = mirror.do(
-        lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=[ID])
-    )
+    claimed = mirror.do(lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=[ID]))
     assert len(claimed) == 4, "the delivered one, too"
     (tmp_path / "staging" / "globus" / str(ID)).mkdir(parents=True)
     half = tmp_path / "staging" / "globus" / str(ID) / "half"
@@ -461,7 +458,7 @@ def test_a_delivered_file_that_was_linked_but_not_recorded_arrives_at_the_next_s
     bundle_id = mirror.plan("data/b.mrc")
     mirror.move(bundle_id, "data/b.mrc")
     (work,) = mirror.do(
-        lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
+        lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9, delivered_only=True)
     )
     staging, archive = tmp_path / "staging", tmp_path / "archive"
     delivered, final = staging / f"globus/{ID}/data/b.mrc", archive / f"{ID}/data/b.mrc"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
@@ -129,9 +130,7 @@ def test_a_size_that_is_only_known_better_was_always_so(catalogue: Catalogue) ->
 def test_what_a_transfer_finds_out_ends_what_was_listed(catalogue: Catalogue) -> None:
     listed(catalogue, {"a": 100}, now=DAY)
     catalogue.write_now(lambda conn: transfer.want_entry(conn, ID, now=DAY))
-    [claim] = catalogue.write_now(
-        lambda conn: transfer.claim(conn, now=DAY, limit_files=1, limit_bytes=10**6)
-    )
+    [claim] = catalogue.write_now(lambda conn: claims.claim(conn, now=DAY, limit_files=1, limit_bytes=10**6))
     catalogue.write_now(
         lambda conn: transfer.record_arrivals(
             conn, [Arrival(claim.file_id, 120, b"\0" * 32, Channel.FTP, None)], now=2 * DAY

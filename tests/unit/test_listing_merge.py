@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
@@ -304,7 +305,7 @@ def test_impossible_values_are_a_bad_answer_and_harm_nothing_else(
 
 def test_copies_follow_files_that_go_and_return(listed: Catalogue) -> None:
     listed.write_now(lambda c: transfer.want_entry(c, ID, now=1))
-    [work, *_] = listed.write_now(lambda c: transfer.claim(c, now=1, limit_files=2, limit_bytes=10**9))
+    [work, *_] = listed.write_now(lambda c: claims.claim(c, now=1, limit_files=2, limit_bytes=10**9))
     other = listed.write_now(lambda c: transfer.claimed_files(c))[1]
     arrival = transfer.Arrival(other.file_id, 100, b"s" * 32, None, None)
     listed.write_now(lambda c: transfer.record_arrivals(c, [arrival], now=1))
@@ -332,7 +333,7 @@ def test_copies_follow_files_that_go_and_return(listed: Catalogue) -> None:
 
 def test_a_copy_being_fetched_when_its_file_goes_is_settled_by_its_worker(listed: Catalogue) -> None:
     listed.write_now(lambda c: transfer.want_entry(c, ID, now=1))
-    [xml, a, b] = listed.write_now(lambda c: transfer.claim(c, now=1, limit_files=3, limit_bytes=10**9))
+    [xml, a, b] = listed.write_now(lambda c: claims.claim(c, now=1, limit_files=3, limit_bytes=10**9))
     for now in (2000, 3000):
         merge(listed, {"data": [file("b.mrc")]}, now=now)
     listed.write_now(

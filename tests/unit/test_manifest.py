@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claims import claim
 from empiar_mirror.manifest import (
     CHECKSUMS,
     PROVENANCE,
@@ -32,7 +33,7 @@ from empiar_schema.listing_store import add_to_listing, begin_listing, complete_
 from empiar_schema.paths import bytes_from_text, text_from_bytes
 from empiar_schema.provenance_store import ArrivedFile, Input, MadeFile
 from empiar_schema.states import Channel
-from empiar_schema.transfer_store import Arrival, claim, record_arrivals, want_entry
+from empiar_schema.transfer_store import Arrival, record_arrivals, want_entry
 
 NAMES = (
     b"data/plain.mrc",

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import queue_store, subscription_store
 from empiar_schema import transfer_store as transfer
@@ -54,13 +55,14 @@ def queues(catalogue: Catalogue) -> list[tuple[object, ...]]:
 
 
 def want(catalogue: Catalogue, subscription: int | None = None, *file_ids: int, priority: int = 0) -> int:
+    asking = () if subscription is None else (subscription,)
     if file_ids:
         job = functools.partial(
-            transfer.want_files, file_ids=file_ids, now=NOW, priority=priority, subscription=subscription
+            transfer.want_files, file_ids=file_ids, now=NOW, priority=priority, subscriptions=asking
         )
         return catalogue.write_now(job)
     return catalogue.write_now(
-        lambda c: transfer.want_entry(c, ID, now=NOW, priority=priority, subscription=subscription)
+        lambda c: transfer.want_entry(c, ID, now=NOW, priority=priority, subscriptions=asking)
     )
 
 
@@ -109,7 +111,7 @@ def test_what_a_subscription_wanted_stays_wanted_with_its_priority_when_it_is_re
 def test_sums_by_queue_are_those_of_the_copies(catalogue: Catalogue) -> None:
     want(catalogue, 1)
     want(catalogue, 2, 1)
-    [work, _] = catalogue.write_now(lambda c: transfer.claim(c, now=NOW, limit_files=2, limit_bytes=10**9))
+    [work, _] = catalogue.write_now(lambda c: claims.claim(c, now=NOW, limit_files=2, limit_bytes=10**9))
     arrival = Arrival(work.file_id, 120, bytes(32), Channel.HTTPS, Validators(120, 1, None))
     catalogue.write_now(lambda c: transfer.record_arrivals(c, [arrival], now=NOW))
     want(catalogue, None, 2)
@@ -129,7 +131,7 @@ def test_labels_come_before_images_as_soon_as_roles_are_judged(catalogue: Catalo
     want(catalogue, 1)
     roles = [(1, Role.MICROGRAPH, 1.0), (2, Role.MICROGRAPH, 1.0), (3, Role.PARTICLE_COORDINATES, 1.0)]
     catalogue.write_now(lambda c: crawl.record_roles(c, roles))
-    works = catalogue.write_now(lambda c: transfer.claim(c, now=NOW, limit_files=9, limit_bytes=10**9))
+    works = catalogue.write_now(lambda c: claims.claim(c, now=NOW, limit_files=9, limit_bytes=10**9))
     assert [work.remote.name for work in works] == ["c.star", "a.mrc", "b.mrc"]
     catalogue.write_now(lambda c: transfer.give_back(c, [3]))
     assert queues(catalogue) == [(None, (1,), 1)]

@@ -11,7 +11,7 @@ import pytest
 
 from empiar_mirror import asking
 from empiar_mirror.status import read_status
-from empiar_mirror.subscriptions import evaluation
+from empiar_mirror.subscriptions import wanting
 from empiar_mirror.subscriptions.asked import asked_by
 from empiar_mirror.subscriptions.declaring import put_in_force
 from empiar_mirror.subscriptions.evaluation import Evaluated, evaluate_subscriptions
@@ -305,7 +305,7 @@ def test_what_several_want_has_the_highest_priority_of_all_and_stands_with_each(
 def test_an_evaluation_that_was_broken_off_is_completed_by_the_next(
     catalogue: Catalogue, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_FILES_AT_ONCE", 1)
+    monkeypatch.setattr(wanting, "FILES_AT_ONCE", 1)
     for number in (10031, 10032, 10033):
         add_entry(catalogue, number, "a.mrc", "b.mrc")
     refuse = (

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
@@ -51,7 +52,7 @@ class Mirror:
         self, files: int = 10, size: int = 10**12, *, now: int = NOW, ids: list[int] | None = None
     ) -> list[Work]:
         return self.do(
-            lambda c: transfer.claim(c, now=now, limit_files=files, limit_bytes=size, empiar_ids=ids)
+            lambda c: claims.claim(c, now=now, limit_files=files, limit_bytes=size, empiar_ids=ids)
         )
 
     def arrive(self, file_id: int, size: int = 100, sha256: bytes = SHA) -> None:
@@ -160,12 +161,12 @@ def test_claims_may_be_for_some_priorities_only(mirror: Mirror) -> None:
 
     def claim(ids: list[int] | None) -> list[str]:
         job = partial(
-            transfer.claim, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=ids, least_priority=1
+            claims.claim, now=NOW, limit_files=9, limit_bytes=10**9, empiar_ids=ids, least_priority=1
         )
         works = mirror.do(job)
         with mirror.catalogue.reader() as reader:
-            assert transfer.next_not_before(reader, least_priority=1) is None
-            assert transfer.next_not_before(reader) is not None
+            assert claims.next_not_before(reader, now=NOW, least_priority=1) is None
+            assert claims.next_not_before(reader, now=NOW) is not None
         for work in works:
             mirror.do(
                 partial(transfer.release, file_id=work.file_id, not_before=0, error=None, keep_partial=False)
@@ -218,7 +219,7 @@ def test_a_released_copy_waits_for_its_time(mirror: Mirror) -> None:
 
     def next_time(ids: list[int] | None = None) -> int | None:
         with mirror.catalogue.reader() as reader:
-            return transfer.next_not_before(reader, empiar_ids=ids)
+            return claims.next_not_before(reader, now=NOW, empiar_ids=ids)
 
     assert next_time() == NOW + 10
     assert next_time([ID]) == NOW + 10

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import claims
 from empiar_schema import crawl_store as crawl
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
@@ -176,7 +177,7 @@ def test_a_copy_has_a_local_path_only_while_something_stands_there(
     list_names(catalogue, b"a.mrc", directory="")
     catalogue.write_now(lambda c: transfer.want_entry(c, ID, now=1))
     assert rows(catalogue, "SELECT local_path FROM copies") == [(None,)]
-    catalogue.write_now(lambda c: transfer.claim(c, now=1, limit_files=1, limit_bytes=1))
+    catalogue.write_now(lambda c: claims.claim(c, now=1, limit_files=1, limit_bytes=1))
     arrival = transfer.Arrival(1, 1, bytes(32), None, None)
     catalogue.write_now(lambda c: transfer.record_arrivals(c, [arrival], now=1))
     catalogue.write_now(lambda c: crawl.record_roles(c, [(1, Role.MICROGRAPH, 1.0)]))
@@ -196,14 +197,14 @@ def test_an_entrys_state_follows_its_copies(catalogue: Catalogue) -> None:
     assert state() == EntryState.LISTED
     catalogue.write_now(lambda c: transfer.want_entry(c, ID, now=1))
     assert state() == EntryState.WANTED
-    catalogue.write_now(lambda c: transfer.claim(c, now=1, limit_files=2, limit_bytes=100))
+    catalogue.write_now(lambda c: claims.claim(c, now=1, limit_files=2, limit_bytes=100))
     assert state() == EntryState.TRANSFERRING
     arrive(1)
     assert state() == EntryState.TRANSFERRING
     catalogue.write_now(lambda c: transfer.park(c, 2, error="x"))
     assert state() == EntryState.INCOMPLETE
     catalogue.write_now(lambda c: transfer.retry_failed(c, None, now=1, states=[CopyState.PARKED]))
-    catalogue.write_now(lambda c: transfer.claim(c, now=1, limit_files=2, limit_bytes=100))
+    catalogue.write_now(lambda c: claims.claim(c, now=1, limit_files=2, limit_bytes=100))
     arrive(2)
     assert state() == EntryState.COMPLETE
 

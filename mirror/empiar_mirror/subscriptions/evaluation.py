@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from empiar_mirror.asking import ask_for_subscribed_files, ask_for_subscriber
+from empiar_mirror.reading import reading
+from empiar_mirror.short_writes import Step, write_steps
+from empiar_mirror.subscriptions.choices import Choices
 from empiar_mirror.subscriptions.judging import Decision, Item, decide, hold_reason
-from empiar_mirror.subscriptions.matching import Matches, matches_of
+from empiar_mirror.subscriptions.matching import Matches, matches_on
+from empiar_mirror.subscriptions.wanting import FILES_AT_ONCE, Asker, Wanting
 from empiar_mirror.subscriptions.weighing import Facts, entry_facts, items_of
-from empiar_schema import queue_store
 from empiar_schema import subscription_store as store
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import ConfigFault
 from empiar_schema.layout_views import ViewRecipe
-from empiar_schema.queues import Wish
 from empiar_schema.settings import Settings
-from empiar_schema.subscriptions import Definition, MatchRow, Recorded, Subscription
+from empiar_schema.subscriptions import Definition, MatchRow, Recorded, Selects, Subscription
 
-#: Files that are made wanted in one transaction: more would keep the transfer from recording what arrives.
-_FILES_AT_ONCE = 100_000
+#: Matches that wait in memory until they are written, about 200 bytes each: what several subscriptions want of an entry is asked for once.
+_MATCHES_AT_ONCE: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,46 @@ class Weighed:
 
 
 @dataclass(slots=True)
-class _Counted:
-    """What one subscription made wanted."""
+class _Case:
+    """A subscription whose result is believed, as it waits to be written."""
 
-    entries: dict[int, None] = field(default_factory=dict)
-    files: int = 0
+    number: int
+    asker: Asker
+    selects: Selects
+    entries: int
+    files: int
+    #: What of it is recorded besides what becomes wanted, and what is gone, by entry and file.
+    note: tuple[MatchRow, ...]
+    gone: tuple[tuple[int, int], ...]
+    outcome: Evaluated
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """What was found and done."""
+        return replace(self.outcome, entries=tuple(self.asker.entries), files=self.asker.files)
 
 
 @dataclass(slots=True)
 class _Round:
-    """One evaluation of all that is due: what several subscriptions want is asked for once."""
+    """One evaluation of all that is due."""
 
+    catalogue: Catalogue
+    #: Reads what the catalogue knows of matches.
+    conn: sqlite3.Connection
+    #: Runs the queries. One for all of them: none of its statements stays open, so it does not hold the WAL.
+    asking: sqlite3.Connection
+    settings: Settings
     facts: Facts
+    choices: Choices
+    wanting: Wanting
     now: int
     afresh: bool
-    #: Entries all of whose files were made wanted in this round: whoever wants them too need not look for new ones.
-    whole: set[int] = field(default_factory=set)
+    cases: list[_Case] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """Matches that wait to be written."""
+        return self.wanting.size + sum(len(case.note) + len(case.gone) for case in self.cases)
 
 
 def evaluate_subscriptions(
@@ -107,20 +134,33 @@ def evaluate_subscriptions(
         CatalogueFault: the catalogue refuses.
         StorageFault: the disk refuses.
     """
-    with catalogue.reader() as conn:
+    with catalogue.reader() as conn, reading(settings.root) as asking:
         due = [
             one
             for one in store.subscriptions(conn)
             if not one.paused and one.held_at is None and (names is None or one.name in names)
         ]
-        this = _Round(entry_facts(conn) if due else {}, now, afresh)
-        found = []
+        choices = Choices(conn)
+        this = _Round(
+            catalogue,
+            conn,
+            asking,
+            settings,
+            entry_facts(conn) if due else {},
+            choices,
+            Wanting(catalogue, conn, choices, now=now),
+            now,
+            afresh,
+        )
+        found: list[Evaluated | _Case] = []
         for subscription in due:
             if stopped():
                 break
-            # One connection for all: none of its statements stays open, so it does not hold the WAL.
-            found.append(_evaluate(catalogue, conn, settings, subscription, this))
-    return found
+            found.append(_look(this, subscription))
+            if this.waiting >= _MATCHES_AT_ONCE:
+                _write(this, stopped)
+        _write(this, stopped)
+    return [one.evaluated if isinstance(one, _Case) else one for one in found]
 
 
 def weigh(
@@ -130,6 +170,7 @@ def weigh(
     settings: Settings,
     facts: Facts,
     *,
+    choices: Choices,
     recorded: Sequence[Recorded] = (),
     new_since: int | None,
     afresh: bool = False,
@@ -143,7 +184,7 @@ def weigh(
     files = matches.selects == "files"
     same = {(one.file_id or one.empiar_id): one for one in recorded if bool(one.file_id) is files}
     others = tuple(one for one in recorded if bool(one.file_id) is not files)
-    items = items_of(conn, matches, facts, same, recipe=recipe, new_since=new_since)
+    items = items_of(conn, matches, facts, same, recipe=recipe, choices=choices, new_since=new_since)
     decision = decide(
         items,
         same,
@@ -155,61 +196,68 @@ def weigh(
     return Weighed(matches, tuple(items), decision, recipe, others)
 
 
-def _evaluate(
-    catalogue: Catalogue,
-    conn: sqlite3.Connection,
-    settings: Settings,
-    subscription: Subscription,
-    this: _Round,
-) -> Evaluated:
-    now = this.now
-    definition, number = subscription.definition, subscription.number
+def _look(this: _Round, subscription: Subscription) -> Evaluated | _Case:
+    """What the subscription comes to, to be written with others; one that is held is so at once."""
+    definition, number, conn = subscription.definition, subscription.number, this.conn
     try:
-        matches = matches_of(catalogue.path.parent, definition.sql)
+        matches = matches_on(this.asking, this.settings.root, definition.sql)
         # Counts of entries and counts of files are not compared.
         before = subscription.match_count if matches.selects == subscription.selects else None
         reason = hold_reason(before, len(matches.numbers))
         if reason is None:
-            new_since = _new_since(catalogue, conn, subscription, now=now)
             weighed = weigh(
                 conn,
                 matches,
                 definition,
-                settings,
+                this.settings,
                 this.facts,
+                choices=this.choices,
                 recorded=list(store.matches_on_record(conn, number)),
-                new_since=new_since,
+                new_since=_new_since(this, subscription),
                 afresh=this.afresh,
             )
     except ConfigFault as fault:
         reason = str(fault)
     if reason is not None:
-        catalogue.write_now(functools.partial(store.hold_subscription, number=number, reason=reason, now=now))
+        job = functools.partial(store.hold_subscription, number=number, reason=reason, now=this.now)
+        this.catalogue.write_now(job)
         return Evaluated(definition.name, reason)
-    counted = _Counted()
-    for part in _parts(weighed.decision.ask):
-        catalogue.write_now(functools.partial(_want, this, counted, number, weighed.recipe, part))
-    catalogue.submit(
-        functools.partial(_record_rest, number=number, weighed=weighed, now=now), durable=False
-    ).result()
-    over = weighed.decision.over_budget
-    return Evaluated(
-        definition.name,
+    case = _case(definition.name, number, weighed)
+    this.wanting.ask(case.asker, weighed.decision.ask)
+    this.cases.append(case)
+    return case
+
+
+def _case(name: str, number: int, weighed: Weighed) -> _Case:
+    decision, over = weighed.decision, weighed.decision.over_budget
+    note = (
+        MatchRow(item.empiar_id, item.file_id, item.files, item.bytes, item.mark, reason)
+        for item, reason in decision.note
+    )
+    others = ((one.empiar_id, one.file_id) for one in weighed.others if not one.gone)
+    outcome = Evaluated(
+        name,
         None,
-        matches=len(matches.numbers),
-        entries=tuple(counted.entries),
-        files=counted.files,
-        gone=len(weighed.decision.gone),
+        matches=len(weighed.matches.numbers),
+        gone=len(decision.gone),
         over_budget=len(over),
         bytes_over_budget=sum(item.bytes for item in over),
-        older=weighed.decision.older,
-        unlisted=weighed.decision.unlisted,
+        older=decision.older,
+        unlisted=decision.unlisted,
+    )
+    return _Case(
+        number,
+        Asker(number, weighed.recipe),
+        weighed.matches.selects,
+        weighed.entries,
+        weighed.files,
+        tuple(note),
+        (*decision.gone, *others),
+        outcome,
     )
 
 
-def _new_since(
-    catalogue: Catalogue, conn: sqlite3.Connection, subscription: Subscription, *, now: int
-) -> int | None:
+def _new_since(this: _Round, subscription: Subscription) -> int | None:
     """Since when what comes is new to this subscription.
 
     Before the archive was enumerated for the first time, what it held all along cannot be told from what is new:
@@ -217,73 +265,34 @@ def _new_since(
     """
     if not subscription.definition.new_only or subscription.new_since is not None:
         return subscription.new_since
-    if store.archive_was_enumerated(conn):
-        catalogue.write_now(functools.partial(store.begin_new, number=subscription.number, now=now))
-    return now
+    if store.archive_was_enumerated(this.conn):
+        job = functools.partial(store.begin_new, number=subscription.number, now=this.now)
+        this.catalogue.write_now(job)
+    return this.now
 
 
-def _parts(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """The items in their order, cut so that no part has too many files."""
-    part: list[Item] = []
-    files = 0
-    for item in items:
-        if part and files + item.files > _FILES_AT_ONCE:
-            yield part
-            part, files = [], 0
-        part.append(item)
-        files += item.files
-    if part:
-        yield part
+def _write(this: _Round, stopped: Callable[[], bool]) -> None:
+    """What waits is wanted and on record. Where `stopped` came first, the next evaluation does the rest."""
+    cases, this.cases = this.cases, []
+    if this.wanting.write(stopped):
+        steps = deque(step for case in cases for step in _records(case, this.now))
+        write_steps(this.catalogue, steps, stopped=stopped)
 
 
-def _want(
-    this: _Round,
-    counted: _Counted,
-    number: int,
-    recipe: ViewRecipe | None,
-    items: Sequence[Item],
-    conn: sqlite3.Connection,
-) -> None:
-    """The files of these matches are wanted, and that is on record with them."""
-    by_entry: dict[int, list[int]] = {}
-    now = this.now
-    for item in items:
-        by_entry.setdefault(item.empiar_id, []).append(item.file_id)
-    for empiar_id, file_ids in by_entry.items():
-        if file_ids != [0]:
-            new = ask_for_subscribed_files(conn, empiar_id, file_ids, subscription=number, now=now)
-        elif recipe is None and empiar_id in this.whole:
-            queue_store.join(conn, empiar_id, Wish(subscription=number), now=now)
-            continue
-        else:
-            new = ask_for_subscriber(conn, empiar_id, recipe, subscription=number, now=now)
-            if recipe is None:
-                this.whole.add(empiar_id)
-        if new:
-            counted.entries[empiar_id] = None
-            counted.files += new
-    store.record_wanted_matches(conn, number, map(_row, items), now=now)
-
-
-def _row(item: Item) -> MatchRow:
-    return MatchRow(item.empiar_id, item.file_id, item.files, item.bytes, item.mark, None)
-
-
-def _record_rest(conn: sqlite3.Connection, *, number: int, weighed: Weighed, now: int) -> None:
-    decision = weighed.decision
-    others = (
-        MatchRow(item.empiar_id, item.file_id, item.files, item.bytes, item.mark, reason)
-        for item, reason in decision.note
-    )
-    store.record_other_matches(conn, number, others, now=now)
-    gone = [*decision.gone, *((one.empiar_id, one.file_id) for one in weighed.others if not one.gone)]
-    store.record_gone_matches(conn, number, gone, now=now)
-    store.record_evaluation(
-        conn,
-        number,
-        selects=weighed.matches.selects,
-        matches=len(weighed.matches.numbers),
-        entries=weighed.entries,
-        files=weighed.files,
+def _records(case: _Case, now: int) -> Iterator[Step]:
+    number = case.number
+    for start in range(0, len(case.note), FILES_AT_ONCE):
+        rows = case.note[start : start + FILES_AT_ONCE]
+        yield functools.partial(store.record_other_matches, number=number, rows=rows, now=now)
+    for start in range(0, len(case.gone), FILES_AT_ONCE):
+        keys = case.gone[start : start + FILES_AT_ONCE]
+        yield functools.partial(store.record_gone_matches, number=number, keys=keys, now=now)
+    yield functools.partial(
+        store.record_evaluation,
+        number=number,
+        selects=case.selects,
+        matches=case.outcome.matches,
+        entries=case.entries,
+        files=case.files,
         now=now,
     )

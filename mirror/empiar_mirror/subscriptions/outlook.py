@@ -10,6 +10,7 @@ from typing import Final
 from empiar_mirror import plan_facts
 from empiar_mirror.asking import selection_of
 from empiar_mirror.plan import Throughput, throughput
+from empiar_mirror.subscriptions.choices import Choices
 from empiar_mirror.subscriptions.declaring import declared
 from empiar_mirror.subscriptions.evaluation import Weighed, weigh
 from empiar_mirror.subscriptions.matching import SECONDS_WHEN_MADE, matches_of
@@ -66,7 +67,7 @@ def weighed_now(conn: sqlite3.Connection, settings: Settings, wanted: Definition
     """
     matches = matches_of(settings.root, wanted.sql, seconds=SECONDS_WHEN_MADE)
     since = now if wanted.new_only else None
-    return weigh(conn, matches, wanted, settings, entry_facts(conn), new_since=since)
+    return weigh(conn, matches, wanted, settings, entry_facts(conn), choices=Choices(conn), new_since=since)
 
 
 def weighed_again(conn: sqlite3.Connection, settings: Settings, name: str, *, now: int) -> Weighed:
@@ -87,6 +88,7 @@ def weighed_again(conn: sqlite3.Connection, settings: Settings, name: str, *, no
         wanted,
         settings,
         entry_facts(conn),
+        choices=Choices(conn),
         recorded=list(store.matches_on_record(conn, known.number)),
         new_since=(known.new_since or now) if wanted.new_only else None,
         afresh=True,

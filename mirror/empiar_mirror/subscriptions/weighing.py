@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from empiar_mirror.asking import selection_of
+from empiar_mirror.subscriptions.choices import Choices
 from empiar_mirror.subscriptions.judging import Item
 from empiar_mirror.subscriptions.matching import Matches
 from empiar_schema.faults import ConfigFault
@@ -54,6 +54,7 @@ def items_of(
     recorded: Mapping[int, Recorded],
     *,
     recipe: ViewRecipe | None,
+    choices: Choices,
     new_since: int | None,
 ) -> list[Item]:
     """The matches with their files and bytes, in the order of the query.
@@ -72,7 +73,7 @@ def items_of(
         return _files(conn, matches.numbers, facts, recorded, new_since)
     _refuse([number for number in matches.numbers if number not in facts], "entry", "empiar_id")
     chosen = (facts[number] for number in matches.numbers)
-    return list(_entries(conn, chosen, recorded, recipe, new_since))
+    return list(_entries(choices, chosen, recorded, recipe, new_since))
 
 
 def _refuse(unknown: Sequence[int], word: str, column: str) -> None:
@@ -86,7 +87,7 @@ def _refuse(unknown: Sequence[int], word: str, column: str) -> None:
 
 
 def _entries(
-    conn: sqlite3.Connection,
+    choices: Choices,
     chosen: Iterable[EntryFacts],
     recorded: Mapping[int, Recorded],
     recipe: ViewRecipe | None,
@@ -110,8 +111,8 @@ def _entries(
         if known is not None and known.mark == mark:
             yield Item(number, 0, known.files, known.bytes, mark, new)
             continue
-        needed = selection_of(conn, number, recipe).needed
-        yield Item(number, 0, len(needed), sum(file.size or 0 for file in needed), mark, new)
+        taken = choices.taken(number, recipe)
+        yield Item(number, 0, taken.files, taken.bytes, mark, new)
 
 
 def _digest(recipe: ViewRecipe) -> str:
