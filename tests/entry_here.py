@@ -51,10 +51,11 @@ def put_here(
     with Catalogue.open(root / "empiar.db", create=True) as catalogue:
         _want_again(catalogue, empiar_id, files)
         catalogue.write_now(functools.partial(_list, empiar_id=empiar_id, files=files))
+        numbers = _file_ids(catalogue, empiar_id)
         arrivals = []
         roles = []
         for path, (role, data) in files.items():
-            file_id = _file_id(catalogue, empiar_id, path)
+            file_id = numbers[path]
             roles.append((file_id, role, 1.0))
             if path in absent:
                 continue
@@ -101,12 +102,11 @@ def _modified(data: bytes) -> int:
     return NOW + zlib.crc32(data) % 100_000
 
 
-def _file_id(catalogue: Catalogue, empiar_id: int, path: str) -> int:
+def _file_ids(catalogue: Catalogue, empiar_id: int) -> dict[str, int]:
     with catalogue.reader() as conn:
-        row = conn.execute(
-            "SELECT file_id FROM files WHERE empiar_id = ? AND path = ?", (empiar_id, path)
-        ).fetchone()
-    return int(row[0])
+        return dict(
+            map(tuple, conn.execute("SELECT path, file_id FROM files WHERE empiar_id = ?", (empiar_id,)))
+        )
 
 
 def settings_with(root: Path, toml: str) -> Settings:

@@ -66,9 +66,10 @@ class Decision:
     order: Order
     #: Bytes that have to be freed; None for all that is selected.
     target: int | None
-    entries: tuple[EntryShare, ...]
-    chosen: tuple[Chosen, ...]
-    pinned: Pinned
+    # Left out of the text of it: Python's own signal handling makes one of every result, and here that is as long as there are files.
+    entries: tuple[EntryShare, ...] = field(repr=False)
+    chosen: tuple[Chosen, ...] = field(repr=False)
+    pinned: Pinned = field(repr=False)
 
     @property
     def files(self) -> int:
