@@ -12,8 +12,10 @@ import resource
 import sqlite3
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +99,29 @@ def timed(action: Callable[[], object], rounds: int) -> list[Took]:
     return seconds
 
 
+@contextmanager
+def writing_beside(catalogue: Catalogue) -> Iterator[list[float]]:
+    """Small writes meanwhile, as of a transfer; collects how long each waited, seconds."""
+    waited: list[float] = []
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.wait(0.05):
+            begun = time.perf_counter()
+            catalogue.write_now(
+                lambda conn: conn.execute("UPDATE order_revision SET revision = revision + 1")
+            )
+            waited.append(time.perf_counter() - begun)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield waited
+    finally:
+        over.set()
+        thread.join()
+
+
 def plainly(root: Path, queries: list[str]) -> None:
     for sql in queries:
         with ask(root, sql, limits=Limits(rows=None, seconds=None)) as rows:
@@ -139,7 +164,11 @@ def measure(catalogue: Catalogue, settings: Settings, options: argparse.Namespac
         wanted = Definition(f"s{number}", sql, view=view, priority=number % 3)
         catalogue.write_now(functools.partial(store.add_subscription, wanted=wanted, now=NOW))
     evaluate = functools.partial(evaluate_subscriptions, catalogue, settings, now=NOW)
-    show(f"{options.subscriptions} subscriptions for the first time", timed(evaluate, 1))
+    with writing_beside(catalogue) as waited:
+        show(f"{options.subscriptions} subscriptions for the first time", timed(evaluate, 1))
+    print(
+        f"  another write waited {statistics.median(waited):.2f} s for its turn, {max(waited):.2f} s at most"
+    )
     with catalogue.reader() as conn:
         matches, copies = conn.execute(
             "SELECT (SELECT count(*) FROM subscription_match), (SELECT count(*) FROM copy)"

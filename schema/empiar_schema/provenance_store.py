@@ -152,7 +152,7 @@ def archive_https_url(conn: sqlite3.Connection) -> str | None:
 
 def without_user(url: str | None) -> str | None:
     """The address without a user's name and password."""
-    if url is None:
-        return None
+    if url is None or "@" not in url:  # nearly all, and there are millions
+        return url
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

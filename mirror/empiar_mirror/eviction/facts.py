@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -85,13 +85,22 @@ class Selected:
     """The selected files, one after the other, in the order of the query; those of an entry folder by folder."""
 
     def __init__(
-        self, conn: sqlite3.Connection, root: Path, settings: Settings, *, tree: ArchiveTree, pinned: Pinned
+        self,
+        conn: sqlite3.Connection,
+        root: Path,
+        settings: Settings,
+        *,
+        tree: ArchiveTree,
+        pinned: Pinned,
+        enough: Callable[[], bool],
     ) -> None:
+        """Once there is `enough`, files are no longer looked for on the disk: that costs most, and none of them goes."""
         self._conn = conn
         self._root = root
         self._settings = settings
         self._tree = tree
         self._pinned = pinned
+        self._enough = enough
         self._entries: dict[int, _Entry] = {}
         #: Recipes' names of the layouts that stand, by entry.
         self._standing: dict[int, list[str]] = {}
@@ -121,7 +130,7 @@ class Selected:
         remote = RemotePath(row.empiar_id, row.directory, row.name)
         state = STATES[row.state]
         as_recorded, frees = True, 0
-        if state is CopyState.ARRIVED:
+        if state is CopyState.ARRIVED and not self._enough():
             as_recorded, frees = self._on_disk(remote, row.size, entry)
         changed_at = entry.changed_at.get(row.file_id)
         return Candidate(

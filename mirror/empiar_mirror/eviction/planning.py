@@ -111,7 +111,7 @@ def decide(conn: sqlite3.Connection, root: Path, settings: Settings, order: Orde
         shares: dict[int, EntryShare] = {}
         chosen: list[Chosen] = []
         with ArchiveTree(root) as tree:
-            selected = Selected(conn, root, settings, tree=tree, pinned=pinned)
+            selected = Selected(conn, root, settings, tree=tree, pinned=pinned, enough=lambda: chooser.enough)
             for empiar_id, file in selected.files(matches):
                 share = shares.setdefault(empiar_id, EntryShare(empiar_id))
                 kept = chooser.judge(file)
