@@ -20,9 +20,8 @@ def command(invocation: Invocation, name: str, ids: tuple[int, ...], sql: str | 
     While a pin's query does not work, nothing at all is evicted. Works beside a running mirror. See docs/disk.md.
     """
     from empiar_mirror.cli.text import count
-    from empiar_mirror.eviction.pinned import SECONDS
     from empiar_mirror.reading import CATALOGUE_NAME, reading
-    from empiar_mirror.subscriptions.matching import matches_of
+    from empiar_mirror.subscriptions.matching import SECONDS_WHEN_MADE, matches_of
     from empiar_schema import pin_store
     from empiar_schema.catalogue import Catalogue
     from empiar_schema.pin_store import Pin
@@ -47,7 +46,7 @@ def command(invocation: Invocation, name: str, ids: tuple[int, ...], sql: str | 
         pin, selects = Pin(name, None, entries), count(len(entries), "entry", "entries")
     else:
         with reading(settings.root):
-            matches = matches_of(settings.root, sql, seconds=SECONDS)
+            matches = matches_of(settings.root, sql, seconds=SECONDS_WHEN_MADE)
         many = len(matches.numbers)
         pin = Pin(name, sql, match_count=many)
         selects = (

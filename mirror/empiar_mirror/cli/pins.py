@@ -72,14 +72,13 @@ def _entries(entries: tuple[int, ...]) -> str:
 def _show(invocation: Invocation, settings: Settings, pin: Pin) -> ExitCode:
     from empiar_mirror.cli.text import count
     from empiar_mirror.eviction.judging import shrunk
-    from empiar_mirror.eviction.pinned import SECONDS
-    from empiar_mirror.subscriptions.matching import matches_of
+    from empiar_mirror.subscriptions.matching import SECONDS_WHEN_MADE, matches_of
 
     if pin.sql is None:
         document: dict[str, object] = {"name": pin.name, "empiar_id": list(pin.entries)}
         invocation.result(document, [_line(pin)])
         return ExitCode.OK
-    matches = matches_of(settings.root, pin.sql, seconds=SECONDS)
+    matches = matches_of(settings.root, pin.sql, seconds=SECONDS_WHEN_MADE)
     reason = shrunk(pin.match_count, len(matches.numbers))
     column = "file_id" if matches.selects == "files" else "empiar_id"
     numbers = [str(number) for number in matches.numbers[:_NAMED]]

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from empiar_mirror.eviction.judging import shrunk
 from empiar_mirror.subscriptions.matching import matches_on
@@ -16,9 +15,6 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import ConfigFault
 from empiar_schema.pin_store import Pin
 from empiar_schema.settings import Settings
-
-#: A pin that takes longer cannot be asked while others wait for the catalogue.
-SECONDS: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -68,7 +64,7 @@ def ask_pins(conn: sqlite3.Connection, root: Path, pins: Iterable[Pin]) -> Pinne
         if pin.sql is None:
             continue
         try:
-            matches = matches_on(conn, root, pin.sql, seconds=SECONDS)
+            matches = matches_on(conn, root, pin.sql)
         except ConfigFault as fault:
             raise ConfigFault(
                 f"nothing is evicted while a pin cannot be asked: {pin.name}: {fault}",

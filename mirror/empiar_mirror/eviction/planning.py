@@ -8,7 +8,7 @@ from pathlib import Path
 
 from empiar_mirror.eviction.facts import Selected
 from empiar_mirror.eviction.judging import Chooser, Kept, Rules
-from empiar_mirror.eviction.pinned import SECONDS, Pinned, ask_pins, pins_in_force
+from empiar_mirror.eviction.pinned import Pinned, ask_pins, pins_in_force
 from empiar_mirror.eviction.tree import ArchiveTree
 from empiar_mirror.space import disk_use
 from empiar_mirror.subscriptions.matching import matches_on
@@ -105,7 +105,7 @@ def decide(conn: sqlite3.Connection, root: Path, settings: Settings, order: Orde
         pinned = ask_pins(conn, root, pins_in_force(conn, settings))
         if not order.despite_subscriptions:
             _require_known_subscriptions(conn, settings)
-        matches = matches_on(conn, root, order.sql, seconds=SECONDS)
+        matches = matches_on(conn, root, order.sql)
         target = _target(root, order)
         chooser = Chooser(Rules(now, order.listed_within, order.despite_subscriptions, target))
         shares: dict[int, EntryShare] = {}

@@ -22,7 +22,7 @@ from empiar_schema.queues import Wish
 from empiar_schema.subscriptions import MatchRow
 
 #: Files that are made wanted, and matches that are recorded, in one transaction: more would keep the transfer from recording what arrives.
-FILES_AT_ONCE: Final = 20_000
+FILES_AT_ONCE: Final = 5_000
 
 
 @dataclass(slots=True)
