@@ -79,7 +79,7 @@ def convert(wanted: Conversion) -> ConversionReport:
         ConfigFault: a format or a path is wrong, or a file exists.
         StorageFault: the disk refused.
     """
-    target_format = wanted.target_format or _promised(wanted.target, "--to")
+    target_format = wanted.target_format or promised_format(wanted.target, "--to")
     shapes = shapes_in(wanted.micrographs) if wanted.micrographs else wanted.writing.shapes
     reading = replace(wanted.reading, shapes=shapes)
     files = _sources(wanted.source, wanted.source_format)
@@ -92,9 +92,13 @@ def convert(wanted: Conversion) -> ConversionReport:
         if table.origin is not origin or target_format is LabelFormat.CRYOSPARC:
             table, left_out = _of_images(table, shapes)
             notes += left_out
-    written = write_labels(table, form=target_format, writing=replace(wanted.writing, shapes=shapes))
-    places = _places(wanted.target, written.files, target_format)
-    _store(places, replace_files=wanted.replace_files)
+    written = write_out(
+        table,
+        wanted.target,
+        target_format,
+        replace(wanted.writing, shapes=shapes),
+        replace_files=wanted.replace_files,
+    )
     return ConversionReport(
         rows=len(table),
         micrographs=len(table.micrographs),
@@ -102,9 +106,34 @@ def convert(wanted: Conversion) -> ConversionReport:
         target_format=target_format,
         source_origin=table.origin,
         target_origin=written.origin,
-        files=tuple(text_from_bytes(place) for place in places),
+        files=written.files,
         notes=(*notes, *written.notes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOut:
+    """The files that a table became."""
+
+    files: tuple[str, ...]
+    origin: CoordinateOrigin
+    notes: tuple[str, ...]
+
+
+def write_out(
+    table: LabelTable, target: Path, form: LabelFormat, writing: Writing, *, replace_files: bool
+) -> WrittenOut:
+    """The table stands at `target` in that format; a folder where the format holds one micrograph a file and there are several.
+
+    Raises:
+        BadLabels: the format needs what is not known.
+        ConfigFault: a path is wrong, or a file exists and is not to be replaced.
+        StorageFault: the disk refused.
+    """
+    written = write_labels(table, form=form, writing=writing)
+    places = _places(target, written.files, form)
+    _store(places, replace_files=replace_files)
+    return WrittenOut(tuple(text_from_bytes(place) for place in places), written.origin, written.notes)
 
 
 def _of_images(
@@ -126,7 +155,12 @@ def _of_images(
     )
 
 
-def _promised(path: Path, option: str) -> LabelFormat:
+def promised_format(path: Path, option: str) -> LabelFormat:
+    """The format that the file's suffix promises.
+
+    Raises:
+        ConfigFault: it promises none, so that `option` is needed.
+    """
     found = format_of(path.name)
     if found is None:
         words = ", ".join(LabelFormat)
@@ -143,7 +177,7 @@ def _format_of_file(file: Path) -> LabelFormat:
             found = recognise(file.name, stream.read(HEAD_BYTES))
     except OSError as error:
         raise _unreadable(file, error) from error
-    return found.form if found else _promised(file, "--from")
+    return found.form if found else promised_format(file, "--from")
 
 
 def _sources(source: Path, form: LabelFormat | None) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from empiar_mirror.arrange import ArrangeReport, arrange_entry, read_plan
+from empiar_mirror.by_hand.taking import take_in
 from empiar_mirror.cluster.opening import Hands
 from empiar_mirror.documents.export import write_bag
 from empiar_mirror.documents.view import remove_stale_documents, write_view_documents
@@ -186,6 +187,8 @@ class Finishing:
             await self.catalogue.write(
                 functools.partial(job_store.retry_jobs, empiar_ids=ids, makers=makers, now=int(self.clock()))
             )
+        for empiar_id in ids:
+            await take_in(self.catalogue, self.root, empiar_id)
         async with self.hands.makers() as workers:
             chosen = registry.configured(self.settings, workers, recipes=recipes, built_in=self.built_in)
             report = await self._run(chosen, ids, only=makers, retrying=retrying)

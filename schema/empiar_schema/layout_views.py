@@ -34,7 +34,11 @@ EXTRACTED_STACKS: Final = "extracted_stacks"
 THUMBNAILS: Final = "thumbnails"
 #: Who keeps labels of a released CryoPPP tree.
 IMPORTED_LABELS: Final = "imported_labels"
-_MAKERS: Final = LABEL_MAKERS | {SPLIT_STACKS, EXTRACTED_STACKS, THUMBNAILS, IMPORTED_LABELS, FRAME_AVERAGE}
+#: Who gathers the current versions of labels by hand.
+HAND_LABELS: Final = "hand_labels"
+_MAKERS: Final = LABEL_MAKERS | {
+    SPLIT_STACKS, EXTRACTED_STACKS, THUMBNAILS, IMPORTED_LABELS, HAND_LABELS, FRAME_AVERAGE,
+}  # fmt: skip
 
 
 def is_built_in(maker: str) -> bool:

@@ -6,15 +6,17 @@ All of it is in CryoPPP's frame (Y from the bottom edge), the STAR too, as in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from empiar_imaging.labels.by_hand import HandVersion
 from empiar_imaging.labels.cryoppp_csv import ENTRY_FURTHER, further_cells, write_cryoppp, write_cryoppp_entry
 from empiar_imaging.labels.fitting import FittedLabels, fit
 from empiar_imaging.labels.frames import to_origin
 from empiar_imaging.labels.matching import LabelledMicrograph, shown
+from empiar_imaging.labels.overlay import overlaid
 from empiar_imaging.labels.star import IMAGE, MICROGRAPH, X, Y, write_star
 from empiar_imaging.labels.table import OPTICS_GROUP, CoordinateOrigin, Index, LabelTable
 
@@ -46,6 +48,8 @@ class GroundTruth:
     #: Stems of micrographs without labels: not annotated, and without a CSV.
     unmatched_micrographs: tuple[str, ...]
     notes: tuple[str, ...]
+    #: Micrographs whose labels are those of a version by hand.
+    by_hand: int = 0
 
 
 def build_ground_truth(
@@ -54,6 +58,7 @@ def build_ground_truth(
     *,
     selected: Sequence[LabelTable],
     excluded: Sequence[LabelTable] = (),
+    by_hand: Sequence[HandVersion] = (),
     diameter_px: float | None = None,
     cryoppp: bool = False,
     stacks: bool = True,
@@ -66,13 +71,19 @@ def build_ground_truth(
         micrographs: those of the view; only their labels are taken.
         selected: tables of true particles, in any frame, each as its reader gave it.
         excluded: tables of rejected picks.
+        by_hand: on their micrographs they alone count; a diameter that one states stands in that micrograph's table.
         diameter_px: what the user says; else the labels' own diameter stands, else the side of their boxes, with a note.
         cryoppp: also match names from which ``_patch_aligned_doseweighted`` was deleted (released CryoPPP trees).
         stacks: whether ``particles_stack/<stem>_particles.mrc`` will stand beside it, slices in the order of the rows.
         star_origin: from where the STAR files count Y; ``top`` for RELION.
     """
-    fitted = fit(selected, micrographs, cryoppp=cryoppp)
-    rejected = fit(excluded, micrographs, cryoppp=cryoppp)
+    over = overlaid(
+        fit(selected, micrographs, cryoppp=cryoppp),
+        fit(excluded, micrographs, cryoppp=cryoppp),
+        by_hand,
+        micrographs,
+    )
+    fitted, rejected = over.selected, over.excluded
     diameter, notes = _diameter(diameter_px, fitted.table or rejected.table)
     files: dict[str, bytes] = {}
     tables: list[LabelTable | None] = []
@@ -86,7 +97,8 @@ def build_ground_truth(
         notes += left_out
         files[f"{prefix}.star"] = star
         files[f"{prefix}.csv"] = write_cryoppp_entry(table)
-        files |= _of_micrographs(table, micrographs, found, diameter, kind)
+        own = over.diameters if diameter_px is None else {}
+        files |= _of_micrographs(table, micrographs, found, diameter, kind, own)
     missing = tuple(m.stem for m in micrographs if m.stem not in fitted.annotated)
     unmatched = tuple(dict.fromkeys(fitted.unmatched_labels + rejected.unmatched_labels))
     ambiguous = tuple(dict.fromkeys(fitted.ambiguous_labels + rejected.ambiguous_labels))
@@ -100,6 +112,7 @@ def build_ground_truth(
         ambiguous_labels=ambiguous,
         unmatched_micrographs=missing,
         notes=tuple(dict.fromkeys((*fitted.notes, *rejected.notes, *notes))),
+        by_hand=over.decided,
     )
 
 
@@ -133,17 +146,18 @@ def _of_micrographs(
     found: FittedLabels,
     diameter: Diameter,
     kind: str,
+    own_diameters: Mapping[str, float],
 ) -> dict[str, bytes]:
     """A CSV for each annotated micrograph, in the view's order."""
     rows = table.by_micrograph()
-    table = replace(table, diameter_px=diameter.px)
     none: Index = np.zeros(0, np.intp)
     files = {}
     for micrograph in micrographs:
         index = rows.get(micrograph.name, none)
         if not len(index) and (kind == "excluded" or micrograph.stem not in found.annotated):
             continue
-        content = write_cryoppp(table.rows(index))
+        px = own_diameters.get(micrograph.name, diameter.px)
+        content = write_cryoppp(replace(table.rows(index), diameter_px=px))
         if kind == "selected":
             files[f"particle_coordinates/{micrograph.stem}.csv"] = content
         else:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from empiar_mirror.makers.maker import Output, Source, Work
 from empiar_mirror.makers.stack_references import DepositedStacks, resolved
 from empiar_schema.faults import BadLabels, EmpiarMirrorError
+from empiar_schema.layout_views import HAND_LABELS
 from empiar_schema.paths import NAME_MAX_BYTES, bytes_from_text
 from empiar_schema.products import Kind
 from empiar_schema.stems import stem_of
 
 if TYPE_CHECKING:
+    from empiar_imaging.labels.by_hand import HandVersion
     from empiar_imaging.labels.ground_truth import GroundTruth
     from empiar_imaging.labels.matching import LabelledMicrograph
     from empiar_imaging.labels.orientation import OrientationCheck
@@ -42,6 +44,7 @@ class _Read:
 
     selected: list[LabelTable] = field(default_factory=list)
     excluded: list[LabelTable] = field(default_factory=list)
+    by_hand: list[HandVersion] = field(default_factory=list)
     sources: list[dict[str, object]] = field(default_factory=list)
 
 
@@ -63,6 +66,7 @@ def make_labels(work: Work) -> Sequence[Output]:
         micrographs,
         selected=read.selected,
         excluded=read.excluded,
+        by_hand=read.by_hand,
         diameter_px=float(diameter) if isinstance(diameter, int | float) else None,
         cryoppp=bool(parameters["cryoppp_names"]),
         star_origin=CoordinateOrigin(str(parameters["star_origin"])),
@@ -108,6 +112,7 @@ def imported_kind(word: str) -> str:
 
 
 def _read_all(sources: Sequence[Source], micrographs: Sequence[LabelledMicrograph]) -> _Read:
+    from empiar_imaging.labels.by_hand import read_versions
     from empiar_imaging.labels.recognise import LabelKind
 
     read = _Read()
@@ -121,7 +126,10 @@ def _read_all(sources: Sequence[Source], micrographs: Sequence[LabelledMicrograp
     for source in sources:
         found = recognised[source.path]
         row: dict[str, object] = {"path": _shown(source)}
-        if source.role == imported_kind(WITHOUT_PARTICLES):
+        if source.maker == HAND_LABELS:
+            read.by_hand += read_versions(source.local.read_bytes())
+            row |= {"kind": "by hand", "particles": sum(len(v.of_state("kept")) for v in read.by_hand)}
+        elif source.role == imported_kind(WITHOUT_PARTICLES):
             read.selected.append(_without_particles(source))
             row["particles"] = 0
         elif found is None:
@@ -279,6 +287,7 @@ def _report(
         "selected": 0 if truth.selected is None else len(truth.selected),
         "excluded": 0 if truth.excluded is None else len(truth.excluded),
         "annotated": annotated,
+        "by_hand": truth.by_hand,
         "unmatched_labels": len(truth.unmatched_labels),
         "ambiguous_labels": len(truth.ambiguous_labels),
         "unmatched_micrographs": len(truth.unmatched_micrographs),

@@ -1,4 +1,4 @@
-"""The built-in maker `labels`: CryoPPP's ground truth of an entry, from the entry's own coordinate files or imported ones."""
+"""The built-in maker `labels`: CryoPPP's ground truth of an entry, from labels by hand, and from the entry's own coordinate files or imported ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from empiar_mirror.makers.label_function import make_labels
 from empiar_mirror.makers.maker import EntryFiles, Source, Task
 from empiar_mirror.makers.workers import Workers
 from empiar_mirror.selection import LABEL_MAX_BYTES, LABEL_SUFFIXES, select
-from empiar_schema.layout_views import IMPORTED_LABELS, PRESETS, ViewRecipe
+from empiar_schema.layout_views import HAND_LABELS, IMPORTED_LABELS, PRESETS, ViewRecipe
 from empiar_schema.listing_reads import any_here
 from empiar_schema.paths import suffix_of
 from empiar_schema.product_reads import products_of
@@ -94,15 +94,17 @@ def named_images(listed: Iterable[LaidFile], recipe: ViewRecipe) -> tuple[Place,
 
 
 def label_sources(files: EntryFiles) -> tuple[Source, ...]:
-    """The files that may hold coordinates: imported ones, and only where there are none the entry's own."""
+    """The files that may hold coordinates: imported ones, and only where there are none the entry's own; and what was decided by hand."""
     imported = tuple(product for product in files.products if product.maker == IMPORTED_LABELS)
-    return imported or tuple(source for source in files.deposited if _may_hold_coordinates(source))
+    by_hand = tuple(product for product in files.products if product.maker == HAND_LABELS)
+    own = tuple(source for source in files.deposited if _may_hold_coordinates(source))
+    return (*(imported or own), *by_hand)
 
 
 def has_labels(conn: sqlite3.Connection, empiar_id: int) -> bool:
-    """Whether files are here that may hold coordinates of the entry, imported ones included."""
+    """Whether files are here that may hold coordinates of the entry, imported ones and those by hand included."""
     return any_here(conn, empiar_id, _SUFFIXES) or any(
-        product.maker == IMPORTED_LABELS for product in products_of(conn, empiar_id)
+        product.maker in (IMPORTED_LABELS, HAND_LABELS) for product in products_of(conn, empiar_id)
     )
 
 

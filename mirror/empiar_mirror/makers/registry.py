@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from empiar_mirror.makers.by_hand import hand_makers
 from empiar_mirror.makers.hook import HookMaker
 from empiar_mirror.makers.interface import Maker
 from empiar_mirror.makers.labels import label_makers
@@ -17,8 +18,8 @@ from empiar_schema.settings import Settings
 #: Gives the makers of one kind that `Settings` and views ask for; none where they do not. The functions run in `Workers`.
 BuiltIn = Callable[[Settings, Sequence[ViewRecipe], Workers], Iterable[Maker]]
 
-#: The makers of this product.
-BUILT_IN: Final[tuple[BuiltIn, ...]] = (label_makers, stack_makers, picture_makers)
+#: The makers of this product, each after those whose products it reads.
+BUILT_IN: Final[tuple[BuiltIn, ...]] = (hand_makers, label_makers, stack_makers, picture_makers)
 
 
 def configured(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from empiar_mirror.app import Mirror
+from empiar_mirror.by_hand.versions import entries_with_labels
 from empiar_mirror.pace import ARRANGE_EVERY_S, rest_s, should_arrange, until_due_s
+from empiar_mirror.plan_facts import asked_for
 from empiar_mirror.service.rests import Rests
 from empiar_schema import job_store, transfer_store
 from empiar_schema.events import DerivedDamaged, Event, FileArrived
@@ -37,6 +40,8 @@ class Layouts:
     _touched: set[int] = field(default_factory=set)
     _arranged_at: dict[int, float] = field(default_factory=dict)
     _later: dict[int, _Later] = field(default_factory=dict)
+    #: Of entries with labels by hand: what told of the latest save when it was last looked.
+    _by_hand: dict[int, int] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -63,6 +68,7 @@ class Layouts:
             waits = (self._until_s(one) for one in self._later.values())
             await self.rests.wait(self._woken, max(0.05, min(waits, default=self.look_s)))
             self._woken.clear()
+            await self._look_at_labels()
             for empiar_id in sorted({*self._touched, *self._later}):
                 if self.rests.stopped.is_set():
                     return
@@ -70,6 +76,19 @@ class Layouts:
                     self._touched.discard(empiar_id)
                     self._arranged_at[empiar_id] = self.mirror.clock()
                     await self.rests.through(functools.partial(self._finish, empiar_id))
+
+    async def _look_at_labels(self) -> None:
+        """Entries of which labels were saved by hand since the last look are to be laid out; at the first look all that have any.
+
+        The page that saves them is a process of its own, and tells nobody.
+        """
+        with suppress(OSError):  # a root that is away is waited for elsewhere
+            found = await asyncio.to_thread(entries_with_labels, self.mirror.folders.root)
+            changed = {number for number, mark in found.items() if self._by_hand.get(number) != mark}
+            if changed:
+                known = set(await self.rests.asked(asked_for))
+                self._touched |= changed & known
+                self._by_hand = found
 
     async def _is_time(self, empiar_id: int) -> bool:
         later = self._later.get(empiar_id)

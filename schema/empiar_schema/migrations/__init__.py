@@ -16,6 +16,7 @@ from empiar_schema.migrations import (
     eviction,
     globus,
     history,
+    labels_by_hand,
     lease,
     order,
     scrub,
@@ -39,6 +40,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("m008_history", history.STEP),
     ("m009_lease", lease.STEP),
     ("m010_emdb", emdb.STEP),
+    ("m011_labels_by_hand", labels_by_hand.STEP),
 )
 
 

@@ -158,6 +158,11 @@ LABEL_SETS: Final = View(
             "Micrographs with labels, those without particles included.",
         ),
         Column(
+            "by_hand",
+            _said("by_hand"),
+            "Micrographs whose labels are those of a version by hand (`label_versions`).",
+        ),
+        Column(
             "unmatched_labels", _said("unmatched_labels"), "Names in the labels that no micrograph here has."
         ),
         Column(
