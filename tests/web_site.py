@@ -109,15 +109,17 @@ def settings_of(root: Path, **serve: object) -> Settings:
 
 
 @contextmanager
-def site(settings: Settings) -> Iterator[str]:
-    """The page is served; gives its address without a slash at the end."""
+def site(settings: Settings, *, write_token: str | None = None) -> Iterator[str]:
+    """The page is served; gives its address without a slash at the end. Without a write token nothing can be saved."""
     ready: Future[tuple[str, int]] = Future()
     ended = threading.Event()
 
     async def serve() -> None:
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
-        async with served(settings, token=token_of(settings), say=lambda text: None) as place:
+        async with served(
+            settings, token=token_of(settings), write_token=write_token, say=lambda text: None
+        ) as place:
             threading.Thread(
                 target=lambda: (ended.wait(), loop.call_soon_threadsafe(done.set)), daemon=True
             ).start()

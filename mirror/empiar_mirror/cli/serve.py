@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 )
 @standard_options
 def command(invocation: Invocation, host: str | None, port: int | None) -> ExitCode:
-    """Show the catalogue in a browser, until stopped: progress, search, entries, pictures, SQL.
+    """Show the catalogue in a browser, until stopped: progress, search, entries, pictures, SQL, and labels by hand.
 
-    It reads snapshots of its own and changes nothing; it works beside `run` and `sync`, and without internet. At any address
-    but this machine's own it asks for a token, which it prints. Needs `pip install 'empiar-mirror[serve]'`; see docs/web.md.
+    It reads snapshots of its own and changes nothing but labels by hand, which it saves as files (docs/annotate.md); it works
+    beside `run` and `sync`, and without internet. At any address but this machine's own it asks for a token, which it prints; saving
+    needs one everywhere. Needs `pip install 'empiar-mirror[serve]'`; see docs/web.md.
     """
     from pydantic import ValidationError
 
@@ -40,7 +41,7 @@ def command(invocation: Invocation, host: str | None, port: int | None) -> ExitC
 
 async def _serve(settings: Settings, *, as_document: bool) -> None:
     try:
-        from empiar_mirror.web.serving import served, token_of
+        from empiar_mirror.web.serving import served, token_of, write_token_of
     except ModuleNotFoundError as error:
         if error.name not in ("datasette", "jinja2", "uvicorn"):
             raise
@@ -49,6 +50,7 @@ async def _serve(settings: Settings, *, as_document: bool) -> None:
             hint="pip install 'empiar-mirror[serve]'",
         ) from error
     token = token_of(settings)
+    write_token = token or write_token_of(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     own = asyncio.current_task()
@@ -63,16 +65,21 @@ async def _serve(settings: Settings, *, as_document: bool) -> None:
         loop.add_signal_handler(number, stop)
     try:
         say(f"taking a snapshot of {settings.root / 'empiar.db'}")
-        async with served(settings, token=token, say=say) as (host, port):
+        async with served(settings, token=token, write_token=write_token, say=say) as (host, port):
             begun = True
             name = f"[{host}]" if ":" in host else host
             address = f"http://{name}:{port}/"
             configured = settings.serve.token is not None
             if as_document:
-                click.echo(as_json({"address": address, "token": None if configured else token}))
+                made = {"token": token, "write_token": write_token}
+                click.echo(as_json({"address": address, **(dict.fromkeys(made) if configured else made)}))
             else:
                 click.echo(address if token is None or configured else f"{address}-/login?token={token}")
-            if token is not None:
+            if token is None:
+                say(
+                    f"to save labels by hand, open this once in your browser: {address}-/login?token={write_token}"
+                )
+            else:
                 say(
                     "visitors log in with the token"
                     + (" of EMPIAR_MIRROR_SERVE__TOKEN" if configured else ", which the address above holds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,6 +37,16 @@ class Answer:
         await send({"type": "http.response.body", "body": b"" if head else self.body})
 
 
+def as_json(document: object, *, status: int = 200) -> Answer:
+    """`document` as JSON."""
+    return Answer(json.dumps(document).encode(), status, "application/json")
+
+
+def plain(status: int, text: str, *, headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    """A sentence."""
+    return Answer(f"{text}\n".encode(), status, "text/plain; charset=utf-8", headers)
+
+
 def see_other(place: str, *, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     """Sends the visitor on to `place`."""
     return Answer(b"", 303, headers=(("location", place), *headers))
@@ -53,14 +64,20 @@ def query_of(scope: Scope) -> Mapping[str, str]:
 
 async def form_of(receive: Receive) -> Mapping[str, str]:
     """The fields of a form that was sent; none where it is too long."""
-    body = b""
+    body = await body_of(receive, most=_LONGEST_FORM)
+    return {} if body is None else _first(body)
+
+
+async def body_of(receive: Receive, *, most: int) -> bytes | None:
+    """What was sent; None where that is more than so many bytes, or whoever sent it has gone."""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > _LONGEST_FORM or message["type"] == "http.disconnect":
-            return {}
+        if len(body) > most or message["type"] == "http.disconnect":
+            return None
         if not message.get("more_body"):
-            return _first(body)
+            return bytes(body)
 
 
 def _first(raw: bytes) -> Mapping[str, str]:

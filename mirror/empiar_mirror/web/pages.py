@@ -16,6 +16,7 @@ import jinja2
 
 from empiar_mirror.threads import in_thread
 from empiar_mirror.web import of_entry
+from empiar_mirror.web.annotating import Annotating
 from empiar_mirror.web.answers import Answer, App, Receive, Scope, Send, headers_of, query_of, see_other
 from empiar_mirror.web.overview import Summary
 from empiar_mirror.web.pictures import find_picture, read_picture
@@ -28,7 +29,11 @@ from empiar_schema.settings import Settings
 HERE: Final = Path(__file__).parent
 #: A page that needs longer is not shown.
 _PAGE_S: Final = 15.0
-_STATIC_TYPES: Final = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_STATIC_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 #: Readers at once; queries of visitors have threads of their own (`browsing`).
 THREADS: Final = 3
 
@@ -75,9 +80,11 @@ class Pages:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pages")
         self._templates = template_environment()
         self._templates.globals["page_facts"] = functools.partial(page_facts, snapshots, now)
+        self._annotating = Annotating(settings.root, snapshots, self._render, now=now)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """No more pages are read."""
+        await self._annotating.aclose()
         self._threads.shutdown(cancel_futures=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,10 +93,10 @@ class Pages:
         if path.startswith("/catalogue"):
             await self._browsing(scope, receive, send)
             return
-        answer = await self._answer(path, scope)
+        answer = await self._answer(path, scope, receive)
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    async def _answer(self, path: str, scope: Scope) -> Answer:
+    async def _answer(self, path: str, scope: Scope, receive: Receive) -> Answer:
         query = query_of(scope)
         first, *rest = path.strip("/").split("/")
         reader: Reader
@@ -107,6 +114,8 @@ class Pages:
                 reader = self._search(query, meant)
             case "entry", [number]:
                 reader = self._entry(int(number))
+            case "entry", [number, "micrograph", file, *asked]:
+                return await self._annotating.answer(int(number), int(file), asked, scope, receive)
             case "entry", [number, "files"]:
                 reader = self._folder(int(number), query)
             case "entry", [number, "pictures"]:

@@ -1,4 +1,4 @@
-"""Pictures that were made here, read for a page: below ``root/derived`` alone, never through a symbolic link, never by a path from an address."""
+"""Files below the mirror's root, read for a page: by a record of the catalogue, never through a symbolic link, never by a path from an address."""
 
 from __future__ import annotations
 
@@ -49,26 +49,40 @@ def read_picture(root: Path, place: RemotePath, sha256: str) -> Picture | None:
     """The picture; None if there is no such file, or what stands there is no picture of JPEG or PNG that fits a page."""
     content = None
     with suppress(OSError):
-        content = _read(root, place)
+        content = read_below(root, "derived", place)
     if content is None:
         return None
     kind = next((kind for start, kind in _TYPES if content.startswith(start)), None)
     return None if kind is None else Picture(content, kind, sha256)
 
 
-def _read(root: Path, place: RemotePath) -> bytes | None:
-    *folders, name = place.raw.split(b"/")
-    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in (b"derived", str(place.empiar_id).encode(), *folders):
-            below = os.open(part, _FOLDER, dir_fd=at)
-            os.close(at)
-            at = below
-        descriptor = os.open(name, _FILE, dir_fd=at)
-    finally:
-        os.close(at)
+def read_below(root: Path, tree: str, place: RemotePath) -> bytes | None:
+    """A file of at most `LARGEST_BYTES` below ``root/<tree>``; None if what stands there is no file, or a larger one.
+
+    Raises:
+        OSError: there is nothing, or a link on the way.
+    """
+    descriptor = open_below(root, tree, place)
     with closing(os.fdopen(descriptor, "rb")) as file:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST_BYTES:
             return None
         return file.read(LARGEST_BYTES)
+
+
+def open_below(root: Path, tree: str, place: RemotePath) -> int:
+    """A descriptor of whatever stands at that place below ``root/<tree>``; no folder on the way, and not the thing itself, is a link.
+
+    Raises:
+        OSError: there is nothing, or a link on the way.
+    """
+    *folders, name = place.raw.split(b"/")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in (tree.encode(), str(place.empiar_id).encode(), *folders):
+            below = os.open(part, _FOLDER, dir_fd=at)
+            os.close(at)
+            at = below
+        return os.open(name, _FILE, dir_fd=at)
+    finally:
+        os.close(at)

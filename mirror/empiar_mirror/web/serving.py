@@ -44,14 +44,21 @@ def token_of(settings: Settings) -> str | None:
     return None if is_loopback(settings.serve.host) else secrets.token_urlsafe(32)
 
 
+def write_token_of(settings: Settings) -> str:
+    """What is needed for saving: the token that visitors log in with where one is configured, else one made now."""
+    configured = settings.serve.token
+    return secrets.token_urlsafe(32) if configured is None else configured.get_secret_value()
+
+
 @asynccontextmanager
 async def served(
     settings: Settings,
     *,
     token: str | None,
+    write_token: str | None = None,
     say: Callable[[str], None],
 ) -> AsyncIterator[tuple[str, int]]:
-    """The page is served at the address that is given, with a snapshot of now; in the body and no longer.
+    """The page is served at the address that is given, with a snapshot of now; in the body and no longer. Without a write token nothing can be saved.
 
     Raises:
         CatalogueFault: there is no catalogue, or another process serves it.
@@ -72,7 +79,7 @@ async def served(
         inside, close = await browsing(snapshots, settings.serve)
         pages = Pages(settings, snapshots, inside)
         config = uvicorn.Config(
-            Door(pages, token=token),
+            Door(pages, token=token, write_token=write_token),
             log_level="warning",
             # Addresses of pages hold what people look for, and once the token.
             access_log=False,
@@ -95,7 +102,7 @@ async def served(
             keeping.cancel()
             server.should_exit = True
             await asyncio.gather(serving, keeping, return_exceptions=True)
-            pages.close()
+            await pages.aclose()
             close()
 
 
