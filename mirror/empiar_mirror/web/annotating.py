@@ -120,6 +120,8 @@ class Annotating:
                     return await self._tile(found, place, query_of(scope), headers_of(scope))
         except CannotShow as fault:
             return plain(503 if fault.busy else 422, str(fault))
+        except StorageFault as fault:
+            return plain(503, f"{fault}. {fault.hint}")
         return plain(404, "there is no such page; begin at /")
 
     async def _asked(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -175,7 +177,8 @@ class Annotating:
                 "picks": _shown(before.picks),
                 "diameter_px": before.diameter_px,
                 "naming": before.naming,
-                "problems": [],
+                # Versions that are there, of which none can be read.
+                "problems": await in_thread(self._threads, _problems, files),
             }
         named = await in_thread(self._threads, _named, files)
         return as_json(picture | labels | {"versions": named, "version_count": len(files)})
@@ -263,6 +266,10 @@ def _labels_of(files: tuple[versions.VersionFile, ...]) -> dict[str, object] | N
         "naming": f"version {one.version.version} by {one.version.author}",
         "problems": list(one.problems),
     }
+
+
+def _problems(files: Sequence[versions.VersionFile]) -> list[str]:
+    return [str(one["problem"]) for one in _named([f for f in files if not f.aside]) if "problem" in one]
 
 
 def _shown(picks: Sequence[Pick]) -> list[list[object]]:
