@@ -26,6 +26,7 @@ from empiar_imaging.pixels.pyramid import Pyramid
 from empiar_imaging.pixels.tiles import TILE, LowPass
 from empiar_mirror.by_hand import versions
 from empiar_mirror.threads import in_thread
+from empiar_mirror.web import told
 from empiar_mirror.web.answers import (
     Answer,
     Receive,
@@ -48,8 +49,6 @@ T = TypeVar("T")
 
 #: A longer request is no set of picks: the most picks take less.
 LARGEST_REQUEST: Final = 3 * 2**20
-#: Versions that the page names, the newest.
-_NAMED: Final = 20
 _READ_S: Final = 15.0
 _LOW_PASS: Final = re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9])?")
 #: A tile is of bytes that do not change; whether they are still here is asked now and then.
@@ -166,21 +165,21 @@ class Annotating:
             "may_save": may_save,
         }
         files = await in_thread(self._threads, versions.versions_of, self._root, found.remote)
-        labels = await in_thread(self._threads, _labels_of, files)
+        labels = await in_thread(self._threads, told.labels_of, files)
         if labels is None:
             read = functools.partial(
                 labels_before, root=self._root, micrograph=found, height=pyramid.height, width=pyramid.width
             )
             before = await self._asked(read)
             labels = {
-                "version": _latest(files),
-                "picks": _shown(before.picks),
+                "version": told.latest(files),
+                "picks": told.shown(before.picks),
                 "diameter_px": before.diameter_px,
                 "naming": before.naming,
                 # Versions that are there, of which none can be read.
-                "problems": await in_thread(self._threads, _problems, files),
+                "problems": await in_thread(self._threads, told.problems, files),
             }
-        named = await in_thread(self._threads, _named, files)
+        named = await in_thread(self._threads, told.named, files)
         return as_json(picture | labels | {"versions": named, "version_count": len(files)})
 
     def _version(self, found: Micrograph, number: int) -> Answer:
@@ -190,7 +189,7 @@ class Annotating:
                     version = file.read()
                 except BadLabels as fault:
                     return plain(422, str(fault))
-                return as_json(_facts(version) | {"picks": _shown(version.picks)})
+                return as_json(told.facts(version) | {"picks": told.shown(version.picks)})
         return plain(404, "there is no such version")
 
     # --- saving ---------------------------------------------------------------------------------------
@@ -246,55 +245,5 @@ class Annotating:
         except StorageFault as fault:
             return plain(507, f"nothing was saved: {fault}. {fault.hint}")
         files = versions.versions_of(self._root, found.remote)
-        answer = _facts(version) | {"versions": _named(files), "current": _latest(files)}
+        answer = told.facts(version) | {"versions": told.named(files), "current": told.latest(files)}
         return as_json(answer, status=409 if version.aside else 201)
-
-
-def _latest(files: Sequence[versions.VersionFile]) -> int:
-    """The number on which the next version is to be based: also one that cannot be read is somebody's work."""
-    return max((file.number for file in files if not file.aside), default=0)
-
-
-def _labels_of(files: tuple[versions.VersionFile, ...]) -> dict[str, object] | None:
-    one = versions.current(files)
-    if one is None:
-        return None
-    return {
-        "version": _latest(files),
-        "picks": _shown(one.version.picks),
-        "diameter_px": one.version.diameter_px,
-        "naming": f"version {one.version.version} by {one.version.author}",
-        "problems": list(one.problems),
-    }
-
-
-def _problems(files: Sequence[versions.VersionFile]) -> list[str]:
-    return [str(one["problem"]) for one in _named([f for f in files if not f.aside]) if "problem" in one]
-
-
-def _shown(picks: Sequence[Pick]) -> list[list[object]]:
-    return [[pick.x, pick.y, pick.state, pick.source] for pick in picks]
-
-
-def _named(files: Sequence[versions.VersionFile]) -> list[dict[str, object]]:
-    """The newest versions, the newest first."""
-    named: list[dict[str, object]] = []
-    for file in list(reversed(files))[:_NAMED]:
-        try:
-            named.append(_facts(file.read()))
-        except BadLabels as fault:
-            named.append({"version": file.number, "aside": file.aside, "problem": str(fault)})
-    return named
-
-
-def _facts(version: HandVersion) -> dict[str, object]:
-    return {
-        "version": version.version,
-        "aside": version.aside,
-        "author": version.author,
-        "saved_at": version.saved_at,
-        "note": version.note,
-        "diameter_px": version.diameter_px,
-        "kept": len(version.of_state("kept")),
-        "rejected": len(version.of_state("rejected")),
-    }
