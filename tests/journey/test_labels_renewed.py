@@ -38,6 +38,6 @@ async def test_a_save_is_noticed_also_one_from_before_the_start(tmp_path: Path) 
             await task
         with mirror.catalogue.reader() as conn:
             found = conn.execute(
-                "SELECT version, is_current FROM label_versions WHERE path = ? ORDER BY 1", (A,)
+                "SELECT version_number, is_current FROM label_versions WHERE path = ? ORDER BY 1", (A,)
             )
             assert [tuple(row) for row in found] == [(1, 0), (2, 1)]

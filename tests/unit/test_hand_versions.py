@@ -154,7 +154,7 @@ def taken(root: Path) -> list[tuple[object, ...]]:
             return [
                 tuple(row)
                 for row in conn.execute(
-                    "SELECT path, version, is_current, aside, author, kept, rejected, problem IS NULL, file_id IS NULL"
+                    "SELECT path, version_number, is_current, aside, author, kept, rejected, problem IS NULL, file_id IS NULL"
                     " FROM label_versions ORDER BY 1, 2"
                 )
             ]

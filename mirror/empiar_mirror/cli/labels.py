@@ -76,7 +76,7 @@ def _recorded(root: Path) -> dict[tuple[int, str, int], str]:
 
     try:
         with reading(root) as connection:
-            rows = connection.execute("SELECT empiar_id, path, version, sha256 FROM label_versions")
+            rows = connection.execute("SELECT empiar_id, path, version_number, sha256 FROM label_versions")
             return {(row[0], row[1], row[2]): row[3] for row in rows}
     except CatalogueFault:
         return {}

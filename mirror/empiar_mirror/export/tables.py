@@ -40,7 +40,8 @@ _INT: Final = re.compile(
     r"frame_range_(min|max)|frames_per_image|year|published|preprint|modified_unit_s|files_\w+|\w+_pixels|"
     r"bytes_exact|bytes_here|bytes_moved|bytes_read|start_offset|changed_after|entry_count|times|example|declared|"
     r"paused|new_only|returned_same|unusual|stale|selected|excluded|annotated_micrographs|added|changed|missing|"
-    r"membrane_protein|is_best|has_movies|emdb_names_entry|gone|returned|unmatched_labels|ambiguous_labels|unmatched_micrographs|imageset_position|changed_s|bytes_transferred|faults|deadline_s"
+    r"membrane_protein|is_best|has_movies|emdb_names_entry|gone|returned|unmatched_labels|ambiguous_labels|unmatched_micrographs|imageset_position|changed_s|bytes_transferred|faults|deadline_s|"
+    r"version_number|aside|is_current|base|kept|rejected|by_hand"
 )
 _REAL: Final = re.compile(
     r"\w+_(angstrom|kda|kv|mm)|role_confidence|share|ended_s|diameter_px|orientation_score"

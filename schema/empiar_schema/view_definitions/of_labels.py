@@ -18,7 +18,10 @@ LABEL_VERSIONS: Final = View(
                 "file_id",
                 "The micrograph's number in `files`; null while the entry's listing has no such file.",
             ),
-            ("version", "Number of the version, from 1."),
+        ),
+        Column("version_number", "v.version", "Number of the version, from 1."),
+        *same(
+            "v",
             ("aside", "1 if another version was saved while this one was made, so that it does not count."),
         ),
         Column(
