@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import io
 import os
 import sqlite3
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from PIL import Image
 
@@ -148,3 +150,31 @@ def site(settings: Settings, *, write_token: str | None = None) -> Iterator[str]
 def snapshot_files(root: Path) -> list[str]:
     """What stands in the folder of snapshots, the lock aside."""
     return sorted(name for name in os.listdir(root / "snapshot") if name != ".lock")
+
+
+class Got(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def get(address: str, path: str, *, method: str = "GET", body: str | None = None, **headers: str) -> Got:
+    place = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+    try:
+        connection.putrequest(method, path, skip_host="host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body.encode() if body is not None else None)
+        answer = connection.getresponse()
+        return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()

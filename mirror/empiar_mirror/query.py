@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from empiar_mirror.history import NO_TIME, look_at
 from empiar_mirror.reading import CATALOGUE_NAME, reading
@@ -60,6 +60,17 @@ class Limits:
     seconds: float | None = 30.0
     #: By so much the log of a writing mirror may grow while the query keeps it from being emptied.
     log_bytes: int | None = 2 * 2**30
+
+
+class Tabular(Protocol):
+    """What can be written as a table: named columns, and rows in order."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names, each once."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows."""
 
 
 class Rows:
@@ -162,7 +173,7 @@ def ask_on(
         cursor.execute(sql, values)
         if cursor.description is None:
             raise ConfigFault("the SQL returns nothing: write one SELECT")
-        columns = _distinct([column[0] for column in cursor.description])
+        columns = distinct([column[0] for column in cursor.description])
         yield Rows(cursor, columns, limits.rows)
     except MemoryError as error:
         raise ConfigFault(
@@ -277,8 +288,8 @@ def _checked_parameters(sql: str, parameters: Mapping[str, Value]) -> dict[str, 
     return dict(parameters)
 
 
-def _distinct(names: list[str]) -> tuple[str, ...]:
-    """Two columns of one name would be one key of a JSON object: the second becomes ``name_2``."""
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once. Two columns of one name would be one key of a JSON object: the second becomes ``name_2``."""
     taken: dict[str, None] = {}
     for name in names:
         number, candidate = 1, name

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
-from empiar_mirror.query import Row, Rows, Value
+from empiar_mirror.query import Row, Rows, Tabular, Value
 from empiar_schema.disk import usual_mode
 from empiar_schema.faults import ConfigFault, StorageFault
 
@@ -63,14 +63,14 @@ def write_table(rows: Rows, out: TextIO) -> None:
     out.writelines(line(_cells(row)[0]) for row in iterator)
 
 
-def write_csv(rows: Rows, out: TextIO) -> None:
+def write_csv(rows: Tabular, out: TextIO) -> None:
     """RFC 4180 with Unix line ends; NULL is an empty field, a BLOB its hexadecimal digits."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows.columns)
     writer.writerows([plain(value) for value in row] for row in rows)
 
 
-def write_json(rows: Rows, out: TextIO) -> None:
+def write_json(rows: Tabular, out: TextIO) -> None:
     """One array of objects."""
     separator = "["
     for row in rows:

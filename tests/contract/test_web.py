@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import json
 import os
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from empiar_schema.catalogue import Catalogue
-from web_site import HOSTILE, SCRIPT, add_product, jpeg, make_web_mirror, settings_of, site
+from web_site import HOSTILE, SCRIPT, add_product, get, jpeg, make_web_mirror, settings_of, site
 
 TOKEN = "a-token-of-sixteen-or-more"
-
-
-class Got(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-
-def get(address: str, path: str, *, method: str = "GET", body: str | None = None, **headers: str) -> Got:
-    place = urllib.parse.urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
-    try:
-        connection.putrequest(method, path, skip_host="host" in headers)
-        for name, value in headers.items():
-            connection.putheader(name.replace("_", "-"), value)
-        if body is not None:
-            connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body.encode() if body is not None else None)
-        answer = connection.getresponse()
-        return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-    finally:
-        connection.close()
 
 
 def sql(statement: str, **parameters: str) -> str:

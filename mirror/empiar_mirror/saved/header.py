@@ -12,6 +12,7 @@ without a default has to be given.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ _EXAMPLE: Final[Mapping[Kind, str]] = {
     "size": "2TB",
     "days": "7d",
 }
+#: Whole numbers that SQLite has no place for.
+_TOO_LARGE: Final = 2**63
+_LONGEST_SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class Parameter:
     default: str | None
     description: str
 
+    @property
+    def example(self) -> str:
+        """What somebody could write for it."""
+        return self.default or _EXAMPLE[self.kind]
+
     def value(self, text: str) -> Value:
         """`text` as SQLite gets it: sizes in bytes, durations in days.
 
@@ -56,24 +65,34 @@ class Parameter:
             ConfigFault: it is none of this kind.
         """
         try:
-            match self.kind:
-                case "id":
-                    return 0 if text == ALL == self.default else parse_empiar_id(text)
-                case "int":
-                    return int(text)
-                case "real":
-                    return float(text)
-                case "size":
-                    return int(str(parse_size(text)))
-                case "days":
-                    return float(str(parse_duration(text))) / 86_400
-                case "text":
-                    return text
+            value = self._read(text)
         except (ValueError, OverflowError):
-            pass
-        raise ConfigFault(
-            f"the parameter {self.name} takes {_ARTICLE[self.kind]}, and {text!r} is none",
-            hint=f"such as -p {self.name}={self.default or _EXAMPLE[self.kind]}",
+            value = None
+        if value is None or (isinstance(value, int) and not -_TOO_LARGE <= value < _TOO_LARGE):
+            raise self._refusal(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._refusal(text)
+        return value
+
+    def _read(self, text: str) -> Value:
+        match self.kind:
+            case "id":
+                return 0 if text == ALL == self.default else parse_empiar_id(text)
+            case "int":
+                return int(text)
+            case "real":
+                return float(text)
+            case "size":
+                return int(str(parse_size(text)))
+            case "days":
+                return float(str(parse_duration(text))) / 86_400
+            case "text":
+                return text
+
+    def _refusal(self, text: str) -> ConfigFault:
+        return ConfigFault(
+            f"the parameter {self.name} takes {_ARTICLE[self.kind]}, and {_shown(text)} is none",
+            hint=f"such as -p {self.name}={self.example}",
         )
 
 
@@ -85,6 +104,10 @@ _ARTICLE: Final[Mapping[Kind, str]] = {
     "size": "a size",
     "days": "a duration",
 }
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]!r}…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import jinja2
 from datasette.app import Datasette
 from datasette.database import Database, QueryInterrupted, Results
 
-from empiar_mirror.query import Row
 from empiar_mirror.web.answers import App
+from empiar_mirror.web.limited import result_of, too_long
 from empiar_mirror.web.overview import Summary
 from empiar_mirror.web.pages import HERE, equip, page_facts
 from empiar_mirror.web.snapshots import Snapshots
@@ -24,10 +24,6 @@ from empiar_schema.view_definitions import FULL_TEXT, VIEWS
 
 T = TypeVar("T")
 NAME = "catalogue"
-#: Bytes that one result may hold in memory.
-LARGEST_RESULT = 32 * 2**20
-#: Queries of visitors at once.
-_THREADS = 2
 #: Datasette asks for the schema, too: that takes as long as it takes, on a loaded machine.
 _INTERNAL_S = 60.0
 
@@ -39,11 +35,17 @@ class SnapshotDatabase(Database):  # type: ignore[misc] # Datasette ships no typ
     query has a lease on the snapshot that is current, on a connection that can only read.
     """
 
-    def __init__(self, datasette: Datasette, snapshots: Snapshots[Summary], settings: ServeSettings) -> None:
+    def __init__(
+        self,
+        datasette: Datasette,
+        snapshots: Snapshots[Summary],
+        settings: ServeSettings,
+        threads: ThreadPoolExecutor,
+    ) -> None:
         super().__init__(datasette, path=None, is_mutable=True, is_memory=False)
         self._snapshots = snapshots
         self._settings = settings
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="queries")
+        self._threads = threads
 
     async def execute_fn(self, fn: Callable[[sqlite3.Connection], T], *, seconds: float = _INTERNAL_S) -> T:
         """What `fn` makes of a reading connection."""
@@ -70,29 +72,16 @@ class SnapshotDatabase(Database):  # type: ignore[misc] # Datasette ships no typ
         most = self._settings.sql_rows
 
         def work(connection: sqlite3.Connection) -> Results:
-            rows: list[Row] = []
-            held, cut = 0, False
             try:
-                cursor = connection.execute(sql, params if params is not None else {})
-                for row in cursor:
-                    if truncate and len(rows) >= most:
-                        cut = True
-                        break
-                    held += sum(len(value) for value in row if isinstance(value, str | bytes))
-                    if held > LARGEST_RESULT:
-                        raise sqlite3.OperationalError("the result is larger than 32 MiB: select less of it")
-                    rows.append(row)
+                found = result_of(connection, sql, params or {}, most=most if truncate else None)
             except sqlite3.OperationalError as error:
                 if str(error) != "interrupted":
                     raise
                 if truncate and not custom_time_limit:
                     # Of an interruption Datasette makes a page with a script in it, which no browser is allowed to run.
-                    raise sqlite3.OperationalError(_too_long(seconds)) from error
+                    raise sqlite3.OperationalError(too_long(seconds)) from error
                 raise QueryInterrupted(error, sql, params) from error
-            except (sqlite3.Warning, sqlite3.ProgrammingError, OverflowError) as error:
-                # Two statements, or a number that is none of SQLite's: Datasette shows errors of this kind only.
-                raise sqlite3.OperationalError(str(error)) from error
-            return Results(rows, cut, cursor.description)
+            return Results(found.rows, found.cut, [(name,) for name in found.names])
 
         return await self.execute_fn(work, seconds=seconds)
 
@@ -119,19 +108,13 @@ class SnapshotDatabase(Database):  # type: ignore[misc] # Datasette ships no typ
         return int(self._snapshots.current.made_at * 1e9)
 
     def close(self) -> None:
-        """No more queries run."""
-        self._threads.shutdown(cancel_futures=True)
+        """Nothing of its own is open."""
 
 
-def _too_long(seconds: float) -> str:
-    return (
-        f"the query took longer than {seconds:g} s and was stopped: narrow it, for example to one empiar_id,"
-        " or use `empiar-mirror query`, which may take longer"
-    )
-
-
-async def browsing(snapshots: Snapshots[Summary], settings: ServeSettings) -> tuple[App, Callable[[], None]]:
-    """Datasette as an ASGI application over the snapshots, and what ends it."""
+async def browsing(
+    snapshots: Snapshots[Summary], settings: ServeSettings, threads: ThreadPoolExecutor
+) -> tuple[App, Callable[[], None]]:
+    """Datasette as an ASGI application over the snapshots, which asks them in these threads, and what ends it."""
     datasette = Datasette(
         metadata=_metadata(),
         settings={
@@ -162,7 +145,7 @@ async def browsing(snapshots: Snapshots[Summary], settings: ServeSettings) -> tu
     # Where `rich` is installed, as it is with this program, each mistake in a visitor's SQL would be told on the terminal, with all variables.
     handle_exception.rich = None
     datasette.remove_database("_memory")
-    database = SnapshotDatabase(datasette, snapshots, settings)
+    database = SnapshotDatabase(datasette, snapshots, settings, threads)
     datasette.add_database(database, name=NAME)
     await datasette.invoke_startup()
 

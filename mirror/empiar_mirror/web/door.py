@@ -31,7 +31,7 @@ _LOGIN: Final = "/-/login"
 _KNOWN: Final = re.compile(
     rb"/|/entries|/entry/[0-9]{1,8}(?:/files|/pictures)?|/file/[0-9]{1,18}|/picture/[0-9]{1,18}|/subscriptions"
     rb"|/subscription/[A-Za-z0-9._~%-]{1,400}|/charts|/static/[a-z-]{1,40}\.(?:css|js|svg)|/-/login|/-/logout|/-/healthz"
-    rb"|/catalogue(?:/[a-z_]{1,60})?(?:\.(?:json|csv))?"
+    rb"|/catalogue(?:/[a-z_]{1,60})?(?:\.(?:json|csv))?|/queries|/query/[A-Za-z0-9][A-Za-z0-9_-]{0,100}(?:\.(?:json|csv))?"
     rb"|/entry/[0-9]{1,8}/micrograph/[0-9]{1,18}(?:/state|/versions/[0-9]{1,4}|/tile/[0-9]{1,2}/[0-9]{1,5}/[0-9]{1,5})?"
 )
 #: The one thing that can be changed: labels of a micrograph.

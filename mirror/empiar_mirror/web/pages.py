@@ -14,10 +14,12 @@ from urllib.parse import unquote
 
 import jinja2
 
+from empiar_mirror.saved.header import SavedQuery
 from empiar_mirror.threads import in_thread
 from empiar_mirror.web import of_entry
 from empiar_mirror.web.annotating import Annotating
 from empiar_mirror.web.answers import Answer, App, Receive, Scope, Send, headers_of, query_of, see_other
+from empiar_mirror.web.asked import SavedQueries
 from empiar_mirror.web.overview import Summary
 from empiar_mirror.web.pictures import find_picture, read_picture
 from empiar_mirror.web.searching import Question, entry_meant, search
@@ -71,6 +73,8 @@ class Pages:
         settings: Settings,
         snapshots: Snapshots[Summary],
         browsing: App,
+        library: Mapping[str, SavedQuery],
+        threads: ThreadPoolExecutor,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +85,7 @@ class Pages:
         self._templates = template_environment()
         self._templates.globals["page_facts"] = functools.partial(page_facts, snapshots, now)
         self._annotating = Annotating(settings.root, snapshots, self._render, now=now)
+        self._queries = SavedQueries(library, settings, snapshots, threads, self._render)
 
     async def aclose(self) -> None:
         """No more pages are read."""
@@ -103,6 +108,10 @@ class Pages:
         match first, rest:
             case "static", [name]:
                 return _static(name)
+            case "queries", []:
+                return self._queries.listed()
+            case "query", [name]:
+                return await self._queries.answer(name, query)
             case "picture", [number]:
                 return await self._picture(int(number), headers_of(scope))
             case "", []:
@@ -155,7 +164,8 @@ class Pages:
     # --- readers --------------------------------------------------------------------------------------------
 
     def _front(self, snapshot: Snapshot[Summary], connection: sqlite3.Connection) -> Answer:
-        return Answer(self._render("front.html", summary=snapshot.summary, root=str(self._settings.root)))
+        facts = {"summary": snapshot.summary, "queries": self._queries.usual()}
+        return Answer(self._render("front.html", root=str(self._settings.root), **facts))
 
     def _charts(self, snapshot: Snapshot[Summary], connection: sqlite3.Connection) -> Answer:
         return Answer(self._render("charts.html", charts=snapshot.summary.charts))
@@ -177,9 +187,14 @@ class Pages:
                 return self._unknown_entry(empiar_id)(snapshot, connection)
             count, pictures = of_entry.read_pictures(connection, empiar_id, rows=12)
             folder = of_entry.read_folder(connection, empiar_id, "")
-            facts = {"page": page, "pictures": pictures, "picture_count": count, "folder": folder}
-            site = self._settings.archive.site_url
-            return Answer(self._render("entry.html", states=STATES, empiar_id=empiar_id, site=site, **facts))
+            facts: dict[str, object] = {
+                "page": page,
+                "pictures": pictures,
+                "picture_count": count,
+                "folder": folder,
+            }
+            facts |= {"site": self._settings.archive.site_url, "queries": self._queries.of_entries()}
+            return Answer(self._render("entry.html", states=STATES, empiar_id=empiar_id, **facts))
 
         return read
 

@@ -13,7 +13,9 @@ from typing import Final
 
 import uvicorn
 
+from empiar_mirror.saved.known import library
 from empiar_mirror.threads import in_thread
+from empiar_mirror.web.asked import THREADS
 from empiar_mirror.web.browsing import browsing
 from empiar_mirror.web.door import Door, is_loopback
 from empiar_mirror.web.overview import Summary, summary_of
@@ -62,13 +64,16 @@ async def served(
 
     Raises:
         CatalogueFault: there is no catalogue, or another process serves it.
-        ConfigFault: nothing can listen at that address.
+        ConfigFault: nothing can listen at that address, or a saved query of the configuration cannot be read.
         StorageFault: there is no room for a snapshot.
     """
+    # A mistake in the configuration is told before gigabytes are copied.
+    queries = library(settings.query)
     with (
         _listening(settings.serve.host, settings.serve.port) as listener,
         Snapshots(settings.root, summary_of(settings)) as snapshots,
         ThreadPoolExecutor(1, thread_name_prefix="snapshots") as thread,
+        ThreadPoolExecutor(THREADS, thread_name_prefix="queries") as asking,
     ):
         try:
             await in_thread(thread, snapshots.renew)
@@ -76,8 +81,8 @@ async def served(
             # Whoever stops it now does not wait for a copy of gigabytes.
             snapshots.stop()
             raise
-        inside, close = await browsing(snapshots, settings.serve)
-        pages = Pages(settings, snapshots, inside)
+        inside, close = await browsing(snapshots, settings.serve, asking)
+        pages = Pages(settings, snapshots, inside, queries, asking)
         config = uvicorn.Config(
             Door(pages, token=token, write_token=write_token),
             log_level="warning",
