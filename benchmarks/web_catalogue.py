@@ -160,8 +160,8 @@ def _life(conn: sqlite3.Connection, amounts: Amounts, now: int) -> None:
     )
 
 
-def arguments_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Amounts]:
-    """The command line, with how much there is to be."""
+def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, with `amounts` of how much there is to be, and `folder`."""
     parser.add_argument("--entries", type=int, default=Amounts().entries)
     parser.add_argument("--files", type=int, default=Amounts().files, help="files in all")
     parser.add_argument("--here", type=int, default=Amounts().here, help="so many of them are here")
@@ -170,4 +170,5 @@ def arguments_of(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, A
     )
     parser.add_argument("--folder", type=Path, help="the catalogue is made here and kept, or is here already")
     given = parser.parse_args()
-    return given, Amounts(given.entries, given.files, given.here, given.large)
+    given.amounts = Amounts(given.entries, given.files, given.here, given.large)
+    return given

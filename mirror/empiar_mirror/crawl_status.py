@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from empiar_mirror.metrics.figures import age_s, crawl_lag_s
 from empiar_mirror.pace import quiet_for_s
+from empiar_schema.emdb_store import EmdbStanding, emdb_standing
 from empiar_schema.settings import CrawlSettings
 from empiar_schema.sweep_store import listings
 from empiar_schema.times import iso
@@ -26,6 +27,8 @@ class CrawlStatus:
     listings: int
     #: Quiet hours go on for so long; 0 outside of them.
     quiet_s: float
+    #: What EMDB says of the maps that entries name.
+    emdb: EmdbStanding
 
     def lines(self, crawl: CrawlSettings) -> Iterator[str]:
         """The same in sentences."""
@@ -38,6 +41,20 @@ class CrawlStatus:
             f"crawled {self.asked_at}; the oldest of {self.listings:,} listings is {_days(self.oldest_listing_s)} old"
             f" (crawl.relist: {_days(crawl.relist)}){late}{quiet}"
         )
+        yield from self._emdb_lines()
+
+    def _emdb_lines(self) -> Iterator[str]:
+        emdb = self.emdb
+        if not emdb.named:
+            return
+        others = (
+            ("not asked for yet", emdb.waiting),
+            ("not served by EMDB", emdb.absent),
+            ("failed", emdb.failed),
+        )
+        more = "".join(f", {count:,} {word}" for word, count in others if count)
+        asked = f"; last asked {iso(emdb.asked_at)}" if emdb.asked_at is not None else ""
+        yield f"EMDB: {emdb.known:,} of {emdb.named:,} maps known{more}{asked}"
 
 
 def read_crawl_status(connection: sqlite3.Connection, crawl: CrawlSettings, *, now: float) -> CrawlStatus:
@@ -50,6 +67,7 @@ def read_crawl_status(connection: sqlite3.Connection, crawl: CrawlSettings, *, n
         oldest_listing_s=age_s(oldest, now),
         listings=count,
         quiet_s=quiet_for_s(now, crawl.quiet_hours),
+        emdb=emdb_standing(connection),
     )
 
 

@@ -50,6 +50,35 @@ def referenced(conn: sqlite3.Connection, empiar_ids: Sequence[int] | None) -> li
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class EmdbStanding:
+    """How much of EMDB the catalogue has, in numbers of EMDB entries that entries name. Each is in one of the states below `named`."""
+
+    named: int = 0
+    #: EMDB gave facts, which stand, and its last answer made sense.
+    known: int = 0
+    #: EMDB was not asked yet.
+    waiting: int = 0
+    #: EMDB serves none of this number; facts that it once gave stay.
+    absent: int = 0
+    #: The last answer made no sense; asked again by itself.
+    failed: int = 0
+    #: When EMDB last answered, epoch seconds.
+    asked_at: int | None = None
+
+
+def emdb_standing(conn: sqlite3.Connection) -> EmdbStanding:
+    """How EMDB stands; a look at each reference."""
+    row = conn.execute(
+        "SELECT count(*), ifnull(sum(state = 'known'), 0), ifnull(sum(state = 'waiting'), 0), ifnull(sum(state = 'absent'), 0),"
+        " ifnull(sum(state = 'failed'), 0), (SELECT max(asked_at) FROM emdb_entry) FROM"
+        " (SELECT CASE WHEN e.failures > 0 THEN 'failed' WHEN e.asked_at IS NULL THEN 'waiting' WHEN e.absent_since IS NOT NULL"
+        " THEN 'absent' ELSE 'known' END AS state FROM (SELECT DISTINCT accession FROM cross_reference WHERE kind = 'EMDB'"
+        " AND accession GLOB 'EMD-[0-9]*') x LEFT JOIN emdb_entry e ON e.emdb_id = x.accession)"
+    ).fetchone()
+    return EmdbStanding(*row)
+
+
 def naming(conn: sqlite3.Connection, emdb_id: str) -> list[int]:
     """The EMPIAR entries that name this EMDB entry."""
     query = "SELECT empiar_id FROM cross_reference WHERE accession = ? AND kind = 'EMDB' ORDER BY empiar_id"
@@ -92,6 +121,8 @@ def record_emdb(conn: sqlite3.Connection, entry: EmdbEntry, validators: CachedAn
                 f"UPDATE emdb_entry SET changed_at = ?, {sets} WHERE emdb_id = ?",
                 (now, *values, entry.emdb_id),
             )
+            if before is not None and before[-1] is not None:
+                _record_changes(conn, entry.emdb_id, before, values, now=now)
             conn.execute("DELETE FROM emdb_link WHERE emdb_id = ?", (entry.emdb_id,))
             conn.executemany(
                 "INSERT INTO emdb_link VALUES (?, ?, ?)", [(entry.emdb_id, *link) for link in sorted(links)]
@@ -99,6 +130,21 @@ def record_emdb(conn: sqlite3.Connection, entry: EmdbEntry, validators: CachedAn
     except (OverflowError, ValueError) as error:
         raise BadAnswer(f"EMDB's answer for {entry.emdb_id} holds an impossible value: {error}") from error
     return changed
+
+
+def _record_changes(
+    conn: sqlite3.Connection, emdb_id: str, before: Sequence[object], after: Sequence[object], *, now: int
+) -> None:
+    """Each fact that is another one is a change of the entries that name the map."""
+    found = [
+        (f"{emdb_id} {name}", *(None if value is None else str(value) for value in (old, new)))
+        for name, old, new in zip(_FACTS, before, after, strict=False)
+        if old != new
+    ]
+    conn.executemany(
+        "INSERT INTO change (changed_at, empiar_id, kind, field, old, new) VALUES (?, ?, 'changed', ?, ?, ?)",
+        [(now, empiar_id, *change) for empiar_id in naming(conn, emdb_id) for change in found],
+    )
 
 
 def _links(entry: EmdbEntry) -> set[tuple[str, str]]:

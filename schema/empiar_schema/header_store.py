@@ -161,7 +161,7 @@ def header_groups(conn: sqlite3.Connection, empiar_id: int) -> list[HeaderGroup]
 def told_otherwise(conn: sqlite3.Connection, *, since: int) -> list[int]:
     """Entries whose metadata are known to have changed since then, epoch seconds."""
     rows = conn.execute(
-        "SELECT DISTINCT empiar_id FROM change WHERE changed_at >= ? AND kind = 'changed' AND file_id IS NULL",
+        "SELECT DISTINCT empiar_id FROM change WHERE changed_at >= ? AND kind = 'changed' AND file_id IS NULL AND ifnull(field, '') NOT GLOB 'EMD-*'",
         (since,),
     )
     return [row[0] for row in rows]

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +17,20 @@ from empiar_crawler.emdb_crawl import FAILURES_IN_A_ROW
 from empiar_crawler.parse.api import parse_answer
 from empiar_mirror.app import Mirror
 from empiar_mirror.cli import main
+from empiar_mirror.crawl_status import read_crawl_status
+from empiar_mirror.metrics.figures import read_figures
+from empiar_mirror.metrics.instruments import EMDB_STATES, Instruments
 from empiar_mirror.rehearsal.archive import ArchiveFile, FileTree
 from empiar_mirror.rehearsal.entries import standard_entries
 from empiar_mirror.rehearsal.faults import Fault, FaultKind
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.crawl_store import record_entry
+from empiar_schema.emdb_store import EmdbStanding, emdb_standing
 from empiar_schema.events import CrawlFailed, Event
+from empiar_schema.serve_settings import ServeSettings
 from mirrors import opened, rows, settings_for
 from rehearsal_in_thread import rehearsal_in_thread
+from web_site import get, site
 
 #: Entries of which it is enough to know what they say, with the maps that they name.
 IDS = (10101, 10102, 10110, 10111, 10112, 10113, 10114, 10115)
@@ -127,6 +134,11 @@ async def test_it_asks_again_when_an_answer_is_old_and_then_only_for_what_is_new
         at(mirror, NOW + 40 * DAY_S)
         report = await mirror.crawl_emdb(None)
         assert (report.recorded, report.unchanged, report.absent) == (1, 7, 1)
+        changes = rows(
+            mirror, "SELECT empiar_id, field, new FROM changes WHERE field GLOB 'EMD-*' ORDER BY field"
+        )
+        assert (10101, "EMD-0101 title", "another") in changes
+        assert {field.split()[0] for _, field, _ in changes} == {"EMD-0101"}
         statuses = [r.status for r in rehearsal.log if r.path.startswith("emdb/")]
         assert statuses[-9:].count(304) == 7
         # A clock that was ahead keeps nothing fresh for ever.
@@ -223,3 +235,35 @@ def test_the_command(
         assert main(["crawl", "10102", "--emdb", "--full"]) == 0
         assert "1 map due, 0 new or changed, 1 unchanged" in capsys.readouterr().out
         assert main(["crawl", "10102", "--emdb", "--probe"]) == 2
+
+
+async def test_status_metrics_and_page_tell_how_much_of_emdb_is_known(tmp_path: Path) -> None:
+    fault = Fault(kind=FaultKind.BROKEN_JSON, match="emdb/EMD-0101", times=None)
+    async with described(tmp_path, fault) as (_, mirror):
+        with mirror.catalogue.reader() as connection:
+            assert emdb_standing(connection) == EmdbStanding(named=9, waiting=9)
+        at(mirror, NOW)
+        await mirror.crawl_emdb(None)
+        with mirror.catalogue.reader() as connection:
+            standing = emdb_standing(connection)
+            crawl = read_crawl_status(connection, mirror.settings.crawl, now=NOW)
+            figures = read_figures(connection, mirror.settings, now=NOW)
+        assert standing == EmdbStanding(named=9, known=7, absent=1, failed=1, asked_at=NOW)
+        assert crawl.emdb == figures.emdb == standing
+        said = "EMDB: 7 of 9 maps known, 1 not served by EMDB, 1 failed; last asked 2026-"
+        assert any(
+            line.startswith(said) for line in replace(crawl, asked_at="x").lines(mirror.settings.crawl)
+        )
+        instruments = Instruments()
+        instruments.show(figures, mirror.settings, now=NOW)
+        counted = {
+            state: instruments.registry.get_sample_value("empiar_mirror_emdb_maps", {"state": state})
+            for state in EMDB_STATES
+        }
+        assert counted == {"known": 7, "waiting": 0, "absent": 1, "failed": 1}
+        with site(mirror.settings.model_copy(update={"serve": ServeSettings(port=0)})) as address:
+            assert "7 of 9" in get(address, "/").text
+            page = get(address, "/entry/10102").text
+            assert "https://www.ebi.ac.uk/emdb/EMD-0103" in page
+            assert "Resolution" in page
+            assert "does not serve it" in get(address, "/entry/10115").text

@@ -12,6 +12,7 @@ from empiar_mirror.plan import Room
 from empiar_mirror.plan_facts import bytes_held, measured_room
 from empiar_schema.codes import JOB_STATES, STATES, state_list
 from empiar_schema.crawl_store import due_entries
+from empiar_schema.emdb_store import EmdbStanding, emdb_standing
 from empiar_schema.globus_states import BUNDLE_STATES, BundleState
 from empiar_schema.jobs import JobState
 from empiar_schema.settings import CrawlSettings, Settings
@@ -32,6 +33,7 @@ class Figures:
     sweep_lag_s: float
     #: Open tasks, without those that have ended.
     globus_tasks: Mapping[BundleState, int]
+    emdb: EmdbStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def read_figures(connection: sqlite3.Connection, settings: Settings, *, now: flo
         crawl_lag_s=crawl_lag_s(connection, settings.crawl, now=now),
         sweep_lag_s=age_s(listings(connection)[1], now),
         globus_tasks=tasks,
+        emdb=emdb_standing(connection),
     )
 
 

@@ -24,6 +24,8 @@ from empiar_schema.states import Channel, CopyState
 PREFIX: Final = "empiar_mirror_"
 #: How an attempt may fail: the words of `transfers.outcome`.
 FAILURE_KINDS: Final = ("failed", "stalled", "changed", "damaged")
+#: What EMDB can have said of a map: the numbers of `EmdbStanding`.
+EMDB_STATES: Final = ("known", "waiting", "absent", "failed")
 #: Channel of a file whose record a crash had delayed: its bytes stood at their place before this process began.
 RECOVERED: Final = "recovered"
 
@@ -123,6 +125,10 @@ class Instruments:
         )
         self._scrub_period = gauge("scrub_period_seconds", "scrub.period of the configuration.")
         self._oldest_wanted = gauge("oldest_wanted_seconds", "Since the longest waiting file was asked for.")
+        self._emdb_maps = gauge(
+            "emdb_maps", "Maps that entries name, by what EMDB has said of them.", "state"
+        )
+        self._emdb_asked = gauge("emdb_asked_timestamp_seconds", "When EMDB last answered; 0 before it did.")
         self._globus_tasks = gauge("globus_tasks", "Globus tasks that have not ended.", "state")
         self._jobs = gauge("jobs", "Jobs of makers.", "state")
         self._connections = gauge(
@@ -231,6 +237,9 @@ class Instruments:
         self._sweep_lag.set(figures.sweep_lag_s)
         self._relist.set(settings.crawl.relist)
         self._scrub_period.set(settings.scrub.period)
+        for emdb_state in EMDB_STATES:
+            self._emdb_maps.labels(emdb_state).set(getattr(figures.emdb, emdb_state))
+        self._emdb_asked.set(figures.emdb.asked_at or 0)
         for task_state, count in figures.globus_tasks.items():
             self._globus_tasks.labels(task_state).set(count)
 

@@ -20,7 +20,7 @@ from empiar_mirror.web.overview import Summary
 from empiar_mirror.web.pages import HERE, equip, page_facts
 from empiar_mirror.web.snapshots import Snapshots
 from empiar_schema.serve_settings import ServeSettings
-from empiar_schema.view_definitions import FULL_TEXT, VIEWS
+from empiar_schema.view_definitions import VIEWS
 
 T = TypeVar("T")
 NAME = "catalogue"
@@ -136,9 +136,6 @@ async def browsing(
     ours = jinja2.FileSystemLoader([templates / "datasette", templates])
     datasette.jinja_env.loader = jinja2.ChoiceLoader([ours, datasette.jinja_env.loader])
     datasette.jinja_env.globals["page_facts"] = functools.partial(page_facts, snapshots, time.time)
-    datasette.jinja_env.globals["view_sentences"] = {view.name: view.description for view in VIEWS} | {
-        FULL_TEXT[0]: FULL_TEXT[1]
-    }
     # Imported before Datasette's own start it would not be found by it.
     from datasette import handle_exception
 

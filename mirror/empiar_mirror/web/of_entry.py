@@ -34,6 +34,8 @@ class EntryPage:
     #: Why its files that failed are not here, the first of them.
     stuck: tuple[sqlite3.Row, ...]
     label_sets: tuple[sqlite3.Row, ...]
+    #: What EMDB says of the maps that it names, the best map first.
+    maps: tuple[sqlite3.Row, ...]
     doi: str | None
     cite: str
 
@@ -66,6 +68,12 @@ _HISTORY: Final = (
     " (SELECT trim(d.path || '/' || f.name, '/') FROM file f JOIN directory d ON d.directory_id = f.directory_id"
     " WHERE f.file_id = c.file_id) AS path FROM change c WHERE c.change_id IN"
     " (SELECT change_id FROM change WHERE empiar_id = :entry ORDER BY change_id DESC LIMIT :rows) ORDER BY c.change_id DESC"
+)
+#: A map that EMDB was not asked for yet, or does not serve, has no facts.
+_MAPS: Final = (
+    "SELECT x.accession, m.* FROM cross_reference x LEFT JOIN emdb_entries m ON m.emdb_id = x.accession"
+    " WHERE x.empiar_id = :entry AND x.kind = 'EMDB'"
+    " ORDER BY m.status IS NULL, m.status = 'OBS', m.resolution_angstrom IS NULL, m.resolution_angstrom, x.accession LIMIT :rows"
 )
 
 
@@ -113,6 +121,7 @@ def read_entry(connection: sqlite3.Connection, empiar_id: int) -> EntryPage | No
             "SELECT * FROM copies WHERE file_id IN (SELECT file_id FROM copy WHERE empiar_id = :entry AND state >= 4"
             " AND state IN (5, 6, 7) LIMIT 20)"
         ),
+        maps=rows(_MAPS),
         label_sets=rows("SELECT * FROM label_sets WHERE empiar_id = :entry ORDER BY maker LIMIT 10"),
         doi=doi_url(entry["doi"]),
         cite=subject.reference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -71,6 +72,11 @@ def part(text: str) -> str:
 def archive_url(base: str, empiar_id: int) -> str:
     """The entry's page at the archive."""
     return f"{base}/EMPIAR-{int(empiar_id)}/"
+
+
+def is_emdb(accession: object) -> bool:
+    """Whether EMDB can have a page for this."""
+    return isinstance(accession, str) and re.fullmatch(r"EMD-[0-9]{1,9}", accession) is not None
 
 
 def plain_name(text: str) -> str:

@@ -24,7 +24,11 @@ CHANGES: Final = View(
             "c.kind",
             "added, changed, removed, returned or withdrawn; evicted, where files were removed here to make room.",
         ),
-        Column("field", "c.field", "What changed: title, bytes, imagesets[0].details; null for the whole."),
+        Column(
+            "field",
+            "c.field",
+            "What changed: title, bytes, imagesets[0].details, EMD-1234 resolution_angstrom (a fact of EMDB's); null for the whole.",
+        ),
         Column("old", "c.old", "Value before."),
         Column("new", "c.new", "Value after."),
         Column("file_id", "c.file_id", "The file's number; null for the entry itself."),
