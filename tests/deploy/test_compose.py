@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from empiar_mirror.cli import cli
 from empiar_mirror.metrics.server import served
 from empiar_mirror.status import SILENT_S
+from empiar_mirror.web.serving import token_of
 from empiar_schema.configuration import PREFIX, load
+from empiar_schema.serve_settings import ServeSettings
+from empiar_schema.settings import Settings
 from seen_mirror import seen_mirror
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -64,8 +68,17 @@ def test_images_of_others_have_a_version() -> None:
     assert all(re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", image) for image in others)
 
 
-def test_datasette_cannot_change_the_catalogue() -> None:
-    assert list(binds(SERVICES["datasette"])) == [("./empiar", "/srv/empiar", True)]
+def test_the_web_page_asks_for_a_token_and_is_in_the_image() -> None:
+    web = SERVICES["web"]
+    name, *arguments = web["command"]
+    command = cli.get_command(None, name)  # type: ignore[arg-type] # the group needs no context
+    assert command is not None
+    given = command.make_context(name, [*arguments]).params
+    port = ServeSettings().port
+    assert web["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert token_of(Settings(serve=ServeSettings(host=given["host"]))) is not None
+    assert "serve" in re.findall(r"\[([a-z,]+)\]\"", (DOCKER / "Dockerfile").read_text())[0].split(",")
+    assert f":{port}/-/healthz" in web["healthcheck"]["test"][-1]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -104,4 +117,3 @@ def test_the_image_runs_as_somebody_who_is_not_root() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     assert re.search(r"^USER mirror$", text, re.MULTILINE)
     assert re.search(r"useradd --uid 10001 ", text)
-    assert SERVICES["datasette"]["user"] == "10001"

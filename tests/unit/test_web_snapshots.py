@@ -6,6 +6,7 @@ import functools
 import shutil
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,3 +192,23 @@ def test_a_query_ends_with_its_time(root: Path) -> None:
             connection.execute(
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
             ).fetchone()
+
+
+def test_whoever_asks_for_long_is_interrupted_when_all_is_to_stop(root: Path) -> None:
+    begun = threading.Event()
+
+    def ask() -> str:
+        with kept.lease(seconds=300) as (_, connection):
+            begun.set()
+            with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+                connection.execute(
+                    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+                )
+            return "interrupted"
+
+    with snapshots(root) as kept, ThreadPoolExecutor(1) as thread:
+        kept.renew()
+        reader = thread.submit(ask)
+        begun.wait()
+        kept.stop()
+        assert reader.result() == "interrupted"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ def command(invocation: Invocation, host: str | None, port: int | None) -> ExitC
 async def _serve(settings: Settings, *, as_document: bool) -> None:
     try:
         from empiar_mirror.web.serving import served, token_of, write_token_of
+        from empiar_mirror.web.snapshots import FOLDER
     except ModuleNotFoundError as error:
         if error.name not in ("datasette", "jinja2", "uvicorn"):
             raise
@@ -49,6 +51,11 @@ async def _serve(settings: Settings, *, as_document: bool) -> None:
             f"the web page needs {error.name}, which is not installed",
             hint="pip install 'empiar-mirror[serve]'",
         ) from error
+    from empiar_mirror.systemd import ServiceManager
+
+    # What a sort cannot keep in memory goes beside the snapshots, not into a /tmp that may be memory itself.
+    os.environ.setdefault("SQLITE_TMPDIR", str(settings.root / FOLDER))
+    manager = ServiceManager.of(os.environ)
     token = token_of(settings)
     write_token = token or write_token_of(settings)
     stopped = asyncio.Event()
@@ -67,6 +74,7 @@ async def _serve(settings: Settings, *, as_document: bool) -> None:
         say(f"taking a snapshot of {settings.root / 'empiar.db'}")
         async with served(settings, token=token, write_token=write_token, say=say) as (host, port):
             begun = True
+            manager.ready(f"the web page is at {host}, port {port}")
             name = f"[{host}]" if ":" in host else host
             address = f"http://{name}:{port}/"
             configured = settings.serve.token is not None
@@ -85,6 +93,7 @@ async def _serve(settings: Settings, *, as_document: bool) -> None:
                     + (" of EMPIAR_MIRROR_SERVE__TOKEN" if configured else ", which the address above holds")
                 )
             await stopped.wait()
+            manager.stopping()
     except asyncio.CancelledError:
         if begun:
             raise

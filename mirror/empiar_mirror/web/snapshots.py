@@ -120,7 +120,7 @@ class Snapshots(Generic[T]):
         os.close(self._guard)
 
     def stop(self) -> None:
-        """A snapshot that is being made is given up soon."""
+        """A snapshot that is being made is given up soon, and so is what readers are asking."""
         self._stopping = True
 
     @property
@@ -166,7 +166,7 @@ class Snapshots(Generic[T]):
 
     @contextmanager
     def lease(self, *, seconds: float) -> Iterator[tuple[Snapshot[T], sqlite3.Connection]]:
-        """The current snapshot and a fenced connection to it, whose statements are interrupted after `seconds`."""
+        """The current snapshot and a fenced connection to it, whose statements are interrupted after `seconds`, and when all is to stop."""
         with self._lock:
             snapshot = self.current
             snapshot.leases += 1
@@ -175,7 +175,7 @@ class Snapshots(Generic[T]):
             if connection is None:
                 connection = _reading(snapshot.path)
             ends = time.monotonic() + seconds
-            connection.set_progress_handler(lambda: int(time.monotonic() > ends), 5_000)
+            connection.set_progress_handler(lambda: int(self._stopping or time.monotonic() > ends), 5_000)
             yield snapshot, connection
         finally:
             if connection is not None:
