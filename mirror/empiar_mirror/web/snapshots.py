@@ -42,6 +42,8 @@ _LONGEST_PATTERN: Final = 300
 #: Connections kept open for the next reader.
 _KEPT: Final = 6
 _CACHE_KIB: Final = 8_000
+#: While sums are made, the files of a large folder are met in the order of an index, not as they lie.
+_SUMMING_KIB: Final = 64_000
 
 
 class Stopped(Exception):
@@ -257,7 +259,7 @@ def _writing(path: Path) -> sqlite3.Connection:
         "synchronous = OFF",
         "journal_mode = OFF",
         "temp_store = FILE",
-        f"cache_size = -{_CACHE_KIB}",
+        f"cache_size = -{_SUMMING_KIB}",
     ):
         connection.execute(f"PRAGMA {pragma}")
     connection.row_factory = sqlite3.Row

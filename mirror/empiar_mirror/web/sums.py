@@ -10,6 +10,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from empiar_schema.view_definitions.of_files import suffix_sql
+
 #: Days of transfers that are shown.
 DAYS: Final = 60
 _DAY_S: Final = 86_400
@@ -52,15 +54,19 @@ _LISTED_SINCE: Final = (
     "SELECT empiar_id, current_listing FROM entry WHERE current_listing IS NOT NULL"
     " AND empiar_id NOT IN (SELECT empiar_id FROM web_listed)"
 )
-#: `INDEXED BY` would fail where an index is renamed; CROSS JOIN keeps the order that uses it.
-_FOLDERS: Final = (
-    "INSERT INTO web_folder SELECT d.directory_id, count(*), ifnull(sum(f.bytes), 0) FROM directory d"
+#: Each file is looked at once, for both sums. `INDEXED BY` would fail where an index is renamed; CROSS JOIN keeps the order that uses it.
+_COUNTED: Final = (
+    "INSERT INTO counted SELECT d.directory_id, :entry, "  # noqa: S608 - our own constants
+    + suffix_sql("f.name")
+    + " AS suffix, count(*), ifnull(sum(f.bytes), 0) FROM directory d"
     " CROSS JOIN file f ON f.directory_id = d.directory_id WHERE d.empiar_id = :entry"
-    " AND f.file_id NOT IN (SELECT file_id FROM file_absence WHERE empiar_id = :entry AND gone_at IS NOT NULL) GROUP BY 1"
+    " AND f.file_id NOT IN (SELECT file_id FROM file_absence WHERE empiar_id = :entry AND gone_at IS NOT NULL)"
+    " GROUP BY d.directory_id, suffix"
 )
-_SUFFIXES: Final = (
-    "INSERT INTO web_suffix SELECT empiar_id, suffix, count(*), ifnull(sum(bytes), 0) FROM files"
-    " WHERE empiar_id = :entry AND gone_at IS NULL GROUP BY 2"
+_SUMMED: Final = (
+    "INSERT INTO web_folder SELECT directory_id, sum(files), sum(bytes) FROM counted GROUP BY 1",
+    "INSERT INTO web_suffix SELECT empiar_id, suffix, sum(files), sum(bytes) FROM counted GROUP BY 1, 2",
+    "DROP TABLE counted",
 )
 _ENTRIES: Final = """
 INSERT INTO web_entry SELECT e.empiar_id, e.title, e.experiment_type, e.scale, e.status, e.release_date,
@@ -86,10 +92,14 @@ def add_up(connection: sqlite3.Connection, before: Path | None, *, now: float) -
                 connection.execute(statement, (oldest,) if "?" in statement else ())
         finally:
             connection.execute("DETACH before")
+    connection.execute(
+        "CREATE TEMP TABLE counted (directory_id INTEGER, empiar_id INTEGER, suffix TEXT, files INTEGER, bytes INTEGER)"
+    )
     for empiar_id, listing in connection.execute(_LISTED_SINCE).fetchall():
-        for statement in (_FOLDERS, _SUFFIXES):
-            connection.execute(statement, {"entry": empiar_id})
+        connection.execute(_COUNTED, {"entry": empiar_id})
         connection.execute("INSERT INTO web_listed VALUES (?, ?)", (empiar_id, listing))
+    for statement in _SUMMED:
+        connection.execute(statement)
     begin = connection.execute(
         "SELECT unixepoch(max(ifnull((SELECT date(max(day), '+1 day') FROM web_day), ''), ?))", (oldest,)
     ).fetchone()[0]

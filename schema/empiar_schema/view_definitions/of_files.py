@@ -19,7 +19,7 @@ def _last(text: str) -> str:
     return f"substr({text}, length(rtrim({text}, replace({text}, '.', ''))) + 1)"
 
 
-def _suffix(name: str) -> str:
+def suffix_sql(name: str) -> str:
     """`empiar_schema.paths.suffix_of` in SQL (letters outside ASCII keep their case).
 
     Nearly every suffix is a dot and three or four letters, which one GLOB tells; taking names apart costs ten times that.
@@ -105,7 +105,7 @@ _FILE_PLACE: Final = (
     Column("name", "f.name", "The last component of the path."),
     Column(
         "suffix",
-        _suffix("f.name"),
+        suffix_sql("f.name"),
         "In lower case, compression included: .mrc, .tiff.bz2; empty without one.",
     ),
     Column(
