@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from empiar_mirror.saved.known import library
+from empiar_mirror.saved.spelling import spelled
 from empiar_schema.query_settings import QuerySettings
 from small_mirror import ENTRY
 from web_site import SCRIPT, get, make_web_mirror, settings_of, site
@@ -70,6 +71,14 @@ def test_each_query_of_the_library_answers_as_page_csv_and_json(address: str, na
     assert [list(row) for row in table] == [list(row) for row in rows]
     for parameter in library({})[name].parameters:
         assert f'<label for="p-{parameter.name}">' in page.text
+
+
+@pytest.mark.parametrize("given", [{}, {"id": str(ENTRY)}, {"entries": "1", "limit": "1"}, {"id": "99999"}])
+def test_what_is_answered_from_sums_is_the_same(address: str, given: dict[str, str]) -> None:
+    query = library({})["biggest-folders"]
+    written = urllib.parse.urlencode({"sql": spelled(query.sql, query.values(given)), "_shape": "array"})
+    plainly = json.loads(get(address, f"/catalogue.json?{written}").body)
+    assert json.loads(get(address, asked("biggest-folders.json", **given)).body) == plainly
 
 
 def test_values_are_read_by_kind_and_spelled_out_in_sql(address: str) -> None:

@@ -52,7 +52,8 @@ def serving(root: Path, *, more: str = "") -> Iterator[tuple[subprocess.Popen[st
         finally:
             process.kill()
             process.wait()
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def until(moment: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from empiar_mirror.web.of_entry import read_folder
 from empiar_mirror.web.snapshots import Snapshots, Stopped
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_entry
@@ -212,3 +213,33 @@ def test_whoever_asks_for_long_is_interrupted_when_all_is_to_stop(root: Path) ->
         begun.wait()
         kept.stop()
         assert reader.result() == "interrupted"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["lie together", "lie apart"])
+def test_pages_of_a_folder_show_each_file_once_also_those_that_are_gone(root: Path, apart: bool) -> None:
+    def listed(conn: sqlite3.Connection, numbers: range, now: int) -> None:
+        listing = begin_listing(conn, ENTRY, source="ftp", now=now)
+        add_to_listing(
+            conn, listing, DIRECTORY, [ListedFile(f"n{n:04}.mrc", 7, True, NOW, 1) for n in numbers]
+        )
+        complete_listing(conn, listing, now=now)
+
+    with Catalogue.open(root / "empiar.db") as catalogue:
+        catalogue.write_now(lambda conn: listed(conn, range(450), NOW + 10))
+        if apart:
+            catalogue.write_now(
+                lambda conn: conn.execute(
+                    "UPDATE file SET file_id = file_id + 900000 WHERE name = 'n0449.mrc'"
+                )
+            )
+        # What two listings in a row lack is gone.
+        for later in (20, 30):
+            catalogue.write_now(functools.partial(listed, numbers=range(1, 450), now=NOW + later))
+    with snapshots(root) as kept:
+        kept.renew()
+        with kept.lease(seconds=60) as (_, connection):
+            pages = [read_folder(connection, ENTRY, DIRECTORY, page=page) for page in (1, 2, 3)]
+    shown = [file["file_id"] for page in pages if page is not None for file in page.files]
+    assert shown == sorted(set(shown))
+    assert len(shown) >= 450
+    assert {page.file_count for page in pages if page is not None} == {449}

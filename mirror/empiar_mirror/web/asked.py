@@ -20,6 +20,7 @@ from empiar_mirror.web.answers import Answer
 from empiar_mirror.web.form import Form, form_of, mistakes_of
 from empiar_mirror.web.limited import Result, result_of, too_long
 from empiar_mirror.web.overview import Summary
+from empiar_mirror.web.quicker import sql_on_sums
 from empiar_mirror.web.snapshots import Snapshots
 from empiar_mirror.web.wording import address
 from empiar_schema.faults import ConfigFault
@@ -90,7 +91,8 @@ class SavedQueries:
         seconds, most = self._settings.sql_time, self._settings.sql_rows
         with self._snapshots.lease(seconds=seconds) as (_, connection):
             try:
-                return result_of(connection, form.query.sql, form.values, most=most)
+                sql = sql_on_sums(form.query, own=form.query.name in self._own)
+                return result_of(connection, sql, form.values, most=most)
             except sqlite3.OperationalError as error:
                 if str(error) == "interrupted":
                     raise ConfigFault(too_long(seconds)) from error

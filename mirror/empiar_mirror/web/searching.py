@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -122,8 +123,11 @@ def search(connection: sqlite3.Connection, question: Question) -> Found:
     by_rank = ""
     if (match := match_of(question.words)) is not None:
         # The words are few and the entries some thousands: the index is asked once, and all facets look at what it found.
-        source += " JOIN (SELECT empiar_id AS hit, rank AS score FROM entries_fts WHERE entries_fts MATCH ?) h ON h.hit = w.empiar_id"
-        parameters.append(match)
+        hits = connection.execute(
+            "SELECT empiar_id, rank FROM entries_fts WHERE entries_fts MATCH ?", (match,)
+        )
+        source += " JOIN (SELECT value ->> 0 AS hit, value ->> 1 AS score FROM json_each(?)) h ON h.hit = w.empiar_id"
+        parameters.append(json.dumps([tuple(hit) for hit in hits]))
         by_rank = "h.score, "
     order = _ORDERS[question.order][1] or f"{by_rank}w.release_date DESC, w.empiar_id DESC"
     where, values = _where(question.facets)

@@ -43,7 +43,7 @@ _LONGEST_PATTERN: Final = 300
 _KEPT: Final = 6
 _CACHE_KIB: Final = 8_000
 #: While sums are made, the files of a large folder are met in the order of an index, not as they lie.
-_SUMMING_KIB: Final = 64_000
+_SUMMING_KIB: Final = 32_000
 
 
 class Stopped(Exception):

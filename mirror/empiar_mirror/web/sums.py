@@ -4,6 +4,9 @@ Twenty million files take seconds to add up. What a listing's files add up to st
 from the snapshot before; only entries that were listed since are added up.
 """
 
+# ruff: noqa: S608
+# SQL is put together from our own constants; values are always bound.
+
 from __future__ import annotations
 
 import sqlite3
@@ -18,7 +21,9 @@ _DAY_S: Final = 86_400
 
 _TABLES: Final = """
 CREATE TABLE web_listed (empiar_id INTEGER PRIMARY KEY, listing_id INTEGER NOT NULL) STRICT;
-CREATE TABLE web_folder (directory_id INTEGER PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+CREATE TABLE web_folder (
+    directory_id INTEGER PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL
+) STRICT;
 CREATE TABLE web_suffix (
     empiar_id INTEGER NOT NULL, suffix TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (empiar_id, suffix)
@@ -40,7 +45,7 @@ _STILL_TRUE: Final = (
 _TAKEN_OVER: Final = (
     f"INSERT INTO web_listed {_STILL_TRUE}",
     (
-        "INSERT INTO web_folder SELECT f.directory_id, f.files, f.bytes FROM before.web_folder f"
+        "INSERT INTO web_folder SELECT f.* FROM before.web_folder f"
         " JOIN directory d ON d.directory_id = f.directory_id JOIN web_listed l ON l.empiar_id = d.empiar_id"
     ),
     "INSERT INTO web_suffix SELECT s.* FROM before.web_suffix s JOIN web_listed l ON l.empiar_id = s.empiar_id",
@@ -55,17 +60,18 @@ _LISTED_SINCE: Final = (
     " AND empiar_id NOT IN (SELECT empiar_id FROM web_listed)"
 )
 #: Each file is looked at once, for both sums. `INDEXED BY` would fail where an index is renamed; CROSS JOIN keeps the order that uses it.
+_LISTED: Final = (
+    "f.file_id NOT IN (SELECT file_id FROM file_absence WHERE empiar_id = :entry AND gone_at IS NOT NULL)"
+)
 _COUNTED: Final = (
-    "INSERT INTO counted SELECT d.directory_id, :entry, "  # noqa: S608 - our own constants
-    + suffix_sql("f.name")
-    + " AS suffix, count(*), ifnull(sum(f.bytes), 0) FROM directory d"
-    " CROSS JOIN file f ON f.directory_id = d.directory_id WHERE d.empiar_id = :entry"
-    " AND f.file_id NOT IN (SELECT file_id FROM file_absence WHERE empiar_id = :entry AND gone_at IS NOT NULL)"
+    f"INSERT INTO counted SELECT d.directory_id, :entry, {suffix_sql('f.name')} AS suffix, sum({_LISTED}),"
+    f" ifnull(sum(f.bytes) FILTER (WHERE {_LISTED}), 0), min(f.file_id), max(f.file_id)"
+    " FROM directory d CROSS JOIN file f ON f.directory_id = d.directory_id WHERE d.empiar_id = :entry"
     " GROUP BY d.directory_id, suffix"
 )
 _SUMMED: Final = (
-    "INSERT INTO web_folder SELECT directory_id, sum(files), sum(bytes) FROM counted GROUP BY 1",
-    "INSERT INTO web_suffix SELECT empiar_id, suffix, sum(files), sum(bytes) FROM counted GROUP BY 1, 2",
+    "INSERT INTO web_folder SELECT directory_id, sum(files), sum(bytes), min(first), max(last) FROM counted GROUP BY 1",
+    "INSERT INTO web_suffix SELECT empiar_id, suffix, sum(files), sum(bytes) FROM counted GROUP BY 1, 2 HAVING sum(files) > 0",
     "DROP TABLE counted",
 )
 _ENTRIES: Final = """
@@ -93,7 +99,8 @@ def add_up(connection: sqlite3.Connection, before: Path | None, *, now: float) -
         finally:
             connection.execute("DETACH before")
     connection.execute(
-        "CREATE TEMP TABLE counted (directory_id INTEGER, empiar_id INTEGER, suffix TEXT, files INTEGER, bytes INTEGER)"
+        "CREATE TEMP TABLE counted (directory_id INTEGER, empiar_id INTEGER, suffix TEXT, files INTEGER, bytes INTEGER,"
+        " first INTEGER, last INTEGER)"
     )
     for empiar_id, listing in connection.execute(_LISTED_SINCE).fetchall():
         connection.execute(_COUNTED, {"entry": empiar_id})
