@@ -92,3 +92,11 @@ def _transferred(conn: sqlite3.Connection) -> None:
     release(conn, waiting, not_before=NOW + 300, error="HTTP 503", keep_partial=False)
     release(conn, wanted, not_before=0, error=None, keep_partial=False)
     assert claimed  # stays as it is
+
+
+def same_file_in_another_entry(conn: sqlite3.Connection) -> None:
+    """A file of EMPIAR-10028 has arrived, with the size and the digest of those of the first entry."""
+    conn.execute(
+        "INSERT INTO copy (file_id, empiar_id, state, bytes, sha256, wanted_at)"
+        " SELECT f.file_id, 10028, 3, 4000000, zeroblob(32), 1 FROM files f WHERE f.name = 'only.mrc'"
+    )

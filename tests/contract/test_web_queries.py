@@ -13,8 +13,9 @@ import pytest
 
 from empiar_mirror.saved.known import library
 from empiar_mirror.saved.spelling import spelled
+from empiar_schema.catalogue import Catalogue
 from empiar_schema.query_settings import QuerySettings
-from small_mirror import ENTRY
+from small_mirror import ENTRY, same_file_in_another_entry
 from web_site import SCRIPT, get, make_web_mirror, settings_of, site
 
 OWN = {
@@ -42,6 +43,8 @@ OWN = {
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root: Path = tmp_path_factory.mktemp("queries") / "empiar"
     make_web_mirror(root)
+    with Catalogue.open(root / "empiar.db") as catalogue:
+        catalogue.write_now(same_file_in_another_entry)
     settings = settings_of(root, sql_time="5s", sql_rows=50).model_copy(update={"query": OWN})
     with site(settings) as where:
         yield where
@@ -73,12 +76,25 @@ def test_each_query_of_the_library_answers_as_page_csv_and_json(address: str, na
         assert f'<label for="p-{parameter.name}">' in page.text
 
 
-@pytest.mark.parametrize("given", [{}, {"id": str(ENTRY)}, {"entries": "1", "limit": "1"}, {"id": "99999"}])
-def test_what_is_answered_from_sums_is_the_same(address: str, given: dict[str, str]) -> None:
-    query = library({})["biggest-folders"]
+@pytest.mark.parametrize(
+    ("name", "given", "empty"),
+    [
+        ("biggest-folders", {}, False),
+        ("biggest-folders", {"id": str(ENTRY)}, False),
+        ("biggest-folders", {"entries": "1", "limit": "1"}, False),
+        ("biggest-folders", {"id": "99999"}, True),
+        ("duplicates", {}, False),
+        ("duplicates", {"min_bytes": "1TB"}, True),
+    ],
+)
+def test_what_is_answered_from_sums_is_the_same(
+    address: str, name: str, given: dict[str, str], empty: bool
+) -> None:
+    query = library({})[name]
     written = urllib.parse.urlencode({"sql": spelled(query.sql, query.values(given)), "_shape": "array"})
     plainly = json.loads(get(address, f"/catalogue.json?{written}").body)
-    assert json.loads(get(address, asked("biggest-folders.json", **given)).body) == plainly
+    assert json.loads(get(address, asked(f"{name}.json", **given)).body) == plainly
+    assert (plainly == []) == empty
 
 
 def test_values_are_read_by_kind_and_spelled_out_in_sql(address: str) -> None:

@@ -13,10 +13,11 @@ from empiar_mirror.rehearsal.entries import standard_entries
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_mirror.saved.header import parse_query
 from empiar_mirror.saved.known import is_name, library, saved_query
+from empiar_schema.catalogue import Catalogue
 from empiar_schema.faults import ConfigFault
 from mirrors import opened, settings_for
 from rehearsal_in_thread import rehearsal_in_thread
-from small_mirror import ENTRY, make_small_mirror
+from small_mirror import ENTRY, make_small_mirror, same_file_in_another_entry
 
 SUBSCRIPTION = '[subscription.one]\nsql = "SELECT empiar_id FROM entries WHERE empiar_id = 10101"\n'
 
@@ -146,15 +147,8 @@ def test_what_is_not_complete_and_why(tmp_path: Path) -> None:
 
 def test_equal_files_of_two_entries_are_found_by_their_digests(tmp_path: Path) -> None:
     make_small_mirror(tmp_path)
-    from empiar_schema.catalogue import Catalogue
-
     with Catalogue.open(tmp_path / "empiar.db") as catalogue:
-        catalogue.write_now(
-            lambda conn: conn.execute(
-                "INSERT INTO copy (file_id, empiar_id, state, bytes, sha256, wanted_at)"
-                " SELECT f.file_id, 10028, 3, 4000000, zeroblob(32), 1 FROM files f WHERE f.name = 'only.mrc'"
-            )
-        )
+        catalogue.write_now(same_file_in_another_entry)
     [row] = found(tmp_path, "duplicates")
     assert (row["files"], row["entries"], row["sha256"]) == (3, 2, "00" * 32)
 

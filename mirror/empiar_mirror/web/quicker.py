@@ -21,6 +21,12 @@ JOIN web_folder w ON w.directory_id = d.directory_id AND w.files > 0
 ORDER BY w.bytes DESC, d.empiar_id, d.path
 LIMIT :limit
 """,
+    "duplicates": """
+SELECT lower(hex(s.sha256)) AS sha256, s.bytes, s.files, s.entries, s.empiar_ids, c.empiar_id || '/' || c.path AS such_as
+FROM web_same s JOIN checksums c ON c.file_id = s.first_file
+WHERE s.bytes >= :min_bytes
+ORDER BY s.bytes * (s.files - 1) DESC, sha256
+""",
 }
 
 

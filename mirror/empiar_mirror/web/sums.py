@@ -32,6 +32,10 @@ CREATE TABLE web_day (
     day TEXT NOT NULL, channel TEXT NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, bytes INTEGER NOT NULL,
     PRIMARY KEY (day, channel)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE web_same (
+    sha256 BLOB NOT NULL, bytes INTEGER NOT NULL, files INTEGER NOT NULL, entries INTEGER NOT NULL, empiar_ids TEXT NOT NULL,
+    first_file INTEGER NOT NULL, PRIMARY KEY (sha256, bytes)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE web_entry (
     empiar_id INTEGER PRIMARY KEY, title TEXT, experiment_type TEXT, scale TEXT, status TEXT, release_date TEXT,
     year TEXT, state TEXT NOT NULL, dataset_bytes INTEGER, file_count INTEGER, file_bytes INTEGER,
@@ -74,6 +78,13 @@ _SUMMED: Final = (
     "INSERT INTO web_suffix SELECT empiar_id, suffix, sum(files), sum(bytes) FROM counted GROUP BY 1, 2 HAVING sum(files) > 0",
     "DROP TABLE counted",
 )
+#: Files that are equal, in several entries. Nearly all are like no other, which one look at the checksums tells.
+_SAME: Final = """
+INSERT INTO web_same
+SELECT sha256, bytes, count(*), count(DISTINCT empiar_id), group_concat(DISTINCT empiar_id), min(file_id) FROM copy
+WHERE bytes IS NOT NULL AND sha256 IN (SELECT sha256 FROM copy WHERE sha256 IS NOT NULL GROUP BY sha256 HAVING min(empiar_id) < max(empiar_id))
+GROUP BY sha256, bytes HAVING min(empiar_id) < max(empiar_id)
+"""
 _ENTRIES: Final = """
 INSERT INTO web_entry SELECT e.empiar_id, e.title, e.experiment_type, e.scale, e.status, e.release_date,
     CASE WHEN e.release_date GLOB '[12][0-9][0-9][0-9]*' THEN substr(e.release_date, 1, 4) END, p.state,
@@ -115,4 +126,5 @@ def add_up(connection: sqlite3.Connection, before: Path | None, *, now: float) -
         " sum(bytes_moved) FROM attempt WHERE ended_at >= ? GROUP BY 1, 2",
         (begin,),
     )
+    connection.execute(_SAME)
     connection.execute(_ENTRIES)
