@@ -14,7 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Page
 
+from browsers import chromium, needs_chromium
 from by_hand import picks, saved
 from empiar_imaging.labels.by_hand import HandVersion
 from empiar_mirror.by_hand.versions import current, remote_of, versions_of
@@ -24,12 +27,7 @@ from image_files import mrc_bytes
 from labelled_entry import HEIGHT, PLACES, WIDTH, entry, finish, image, labels, picks_on, read_csv, relion
 from web_site import settings_of, site
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
-
-if CHROMIUM is not None:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+pytestmark = needs_chromium
 
 TOKEN = "a-write-token-of-sixteen-or-more"
 A = "data/a.mrc"
@@ -106,15 +104,8 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # As root, as in containers, Chromium has no sandbox; it opens nothing but our own page.
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=120_000
-        )
-        try:
-            yield running
-        finally:
-            running.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

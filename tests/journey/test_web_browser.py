@@ -6,22 +6,19 @@ With ``WEB_SCREENSHOTS`` set to a folder, the pictures of docs/web.md are made t
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
 
+from browsers import chromium, needs_chromium
 from small_mirror import ENTRY
 from web_site import HOSTILE, make_web_mirror, settings_of, site
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
-
-if CHROMIUM is not None:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import Browser, Page, sync_playwright
+pytestmark = needs_chromium
 
 #: Sizes of a screen and of a telephone.
 SIZES = {1280: 900, 390: 844}
@@ -85,15 +82,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # As root, as in containers, Chromium has no sandbox; it opens nothing but our own page.
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=120_000
-        )
-        try:
-            yield running
-        finally:
-            running.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
