@@ -8,7 +8,7 @@ from empiar_mirror.web.charts import Bar, largest, over_time, running_total
 from empiar_mirror.web.door import is_loopback
 from empiar_mirror.web.searching import Question, match_of
 from empiar_mirror.web.serving import token_of
-from empiar_mirror.web.wording import address, duration, moment, share
+from empiar_mirror.web.wording import address, duration, moment, pieces, share
 from empiar_schema.serve_settings import ServeSettings
 from empiar_schema.settings import Settings
 
@@ -53,6 +53,17 @@ def test_charts_keep_proportions_and_show_what_is_small() -> None:
     assert over_time("c", "t", []).bars == ()
     assert [bar.bytes for bar in running_total([Bar("a", 1), Bar("b", 2)])] == [1, 3]
     assert largest([Bar("a", 1), Bar("b", 3), Bar("c", 2)], most=1) == [Bar("b", 3), Bar("others", 3)]
+
+
+def test_what_is_to_be_typed_is_told_from_what_is_said() -> None:
+    assert pieces("`repair` fetches again") == [("repair", True), (" fetches again", False)]
+    assert pieces("say `sync 1` or `why 1`") == [
+        ("say ", False),
+        ("sync 1", True),
+        (" or ", False),
+        ("why 1", True),
+    ]
+    assert pieces("an odd ` is no mark") == [("an odd ` is no mark", False)]
 
 
 @pytest.mark.parametrize(("host", "own"), [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("192.168.0.1", False), ("localhost.evil.example", False), ("", False)])  # fmt: skip

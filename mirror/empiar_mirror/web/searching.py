@@ -124,11 +124,12 @@ def search(connection: sqlite3.Connection, question: Question) -> Found:
     if (match := match_of(question.words)) is not None:
         # The words are few and the entries some thousands: the index is asked once, and all facets look at what it found.
         hits = connection.execute(
-            "SELECT empiar_id, rank FROM entries_fts WHERE entries_fts MATCH ?", (match,)
+            "SELECT empiar_id FROM entries_fts WHERE entries_fts MATCH ? ORDER BY rank, empiar_id DESC",
+            (match,),
         )
-        source += " JOIN (SELECT value ->> 0 AS hit, value ->> 1 AS score FROM json_each(?)) h ON h.hit = w.empiar_id"
-        parameters.append(json.dumps([tuple(hit) for hit in hits]))
-        by_rank = "h.score, "
+        source += " JOIN json_each(?) h ON h.value = w.empiar_id"
+        parameters.append(json.dumps([empiar_id for (empiar_id,) in hits]))
+        by_rank = "h.key, "
     order = _ORDERS[question.order][1] or f"{by_rank}w.release_date DESC, w.empiar_id DESC"
     where, values = _where(question.facets)
     count, total = connection.execute(
@@ -149,7 +150,7 @@ def _where(chosen: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
         column = _FACETS[name][1]
         if name == "format":
             conditions.append(
-                "EXISTS (SELECT 1 FROM imageset s WHERE s.empiar_id = w.empiar_id AND s.data_format = ?)"
+                "EXISTS (SELECT 1 FROM web_format s WHERE s.empiar_id = w.empiar_id AND s.data_format = ?)"
             )
             values.append(value)
         elif value == NOT_STATED:
@@ -168,16 +169,15 @@ def _facet(
     chosen = dict(question.facets).get(name)
     where, values = _where([other for other in question.facets if other[0] != name])
     if name == "format":
-        source, column = f"{source} JOIN imageset s ON s.empiar_id = w.empiar_id", "s.data_format"
+        source, column = f"{source} JOIN web_format s ON s.empiar_id = w.empiar_id", "s.data_format"
     rows = connection.execute(
-        f"SELECT {column}, count(DISTINCT w.empiar_id) {source}{where} GROUP BY 1"
+        f"SELECT {column}, count(*) {source}{where} GROUP BY 1"
         f" ORDER BY {'1 DESC' if name == 'year' else '2 DESC, 1'}",
         (*parameters, *values),
     ).fetchall()
     found = [
         FacetValue(row[0] or NOT_STATED, row[0] or "not stated", row[1], (row[0] or NOT_STATED) == chosen)
         for row in rows
-        if row[0] is not None or name != "format"
     ]
     shown = found[:_FACET_VALUES]
     shown += [value for value in found[_FACET_VALUES:] if value.chosen]

@@ -36,6 +36,9 @@ CREATE TABLE web_same (
     sha256 BLOB NOT NULL, bytes INTEGER NOT NULL, files INTEGER NOT NULL, entries INTEGER NOT NULL, empiar_ids TEXT NOT NULL,
     first_file INTEGER NOT NULL, PRIMARY KEY (sha256, bytes)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE web_format (
+    empiar_id INTEGER NOT NULL, data_format TEXT NOT NULL, PRIMARY KEY (empiar_id, data_format)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE web_entry (
     empiar_id INTEGER PRIMARY KEY, title TEXT, experiment_type TEXT, scale TEXT, status TEXT, release_date TEXT,
     year TEXT, state TEXT NOT NULL, dataset_bytes INTEGER, file_count INTEGER, file_bytes INTEGER,
@@ -85,6 +88,7 @@ SELECT sha256, bytes, count(*), count(DISTINCT empiar_id), group_concat(DISTINCT
 WHERE bytes IS NOT NULL AND sha256 IN (SELECT sha256 FROM copy WHERE sha256 IS NOT NULL GROUP BY sha256 HAVING min(empiar_id) < max(empiar_id))
 GROUP BY sha256, bytes HAVING min(empiar_id) < max(empiar_id)
 """
+_FORMATS: Final = "INSERT INTO web_format SELECT DISTINCT empiar_id, data_format FROM imageset WHERE data_format IS NOT NULL"
 _ENTRIES: Final = """
 INSERT INTO web_entry SELECT e.empiar_id, e.title, e.experiment_type, e.scale, e.status, e.release_date,
     CASE WHEN e.release_date GLOB '[12][0-9][0-9][0-9]*' THEN substr(e.release_date, 1, 4) END, p.state,
@@ -127,4 +131,5 @@ def add_up(connection: sqlite3.Connection, before: Path | None, *, now: float) -
         (begin,),
     )
     connection.execute(_SAME)
+    connection.execute(_FORMATS)
     connection.execute(_ENTRIES)

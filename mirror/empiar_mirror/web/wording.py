@@ -47,6 +47,14 @@ def moment(when: str | float | None) -> str:
     return "–" if not text else text[:16].replace("T", " ") + (" UTC" if len(text) > 10 else "")
 
 
+def pieces(sentence: str) -> list[tuple[str, bool]]:
+    """A sentence of ours in pieces, and whether each is something to type, which sentences have between backticks."""
+    texts = sentence.split("`")
+    if len(texts) % 2 == 0:
+        return [(sentence, False)]
+    return [(text, at % 2 == 1) for at, text in enumerate(texts) if text]
+
+
 def share(part: float | None, whole: float | None) -> int:
     """Per cent, rounded down, so that 100 means all."""
     return 0 if not part or not whole else min(100, int(100 * part / whole))
@@ -89,4 +97,5 @@ def plain_name(text: str) -> str:
 
 FILTERS: Final = {
     "size": size, "number": number, "rate": rate, "duration": duration, "moment": moment, "short": short, "part": part,
+    "pieces": pieces,
 }  # fmt: skip
