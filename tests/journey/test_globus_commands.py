@@ -52,11 +52,14 @@ async def test_an_entry_comes_by_globus_and_every_command_tells_of_it(tmp_path: 
         while not any(task.files_transferred > 3 for task in rehearsal.globus.tasks):
             assert not running.done()
             await asyncio.sleep(0.05)
+        # The task is on its way while commands look at it, however long they take to start.
+        rehearsal.globus.hold()
         _, out, _ = await command(tmp_path, "status")
         task = rehearsal.globus.tasks[0]
         assert f"https://app.globus.org/activity/{task.task_id}/overview" in out
         _, out, _ = await command(tmp_path, "why", f"{ID}/data/m_059.mrc")
         assert "Globus" in out
+        rehearsal.globus.release()
         status, out, errors = await running
         assert status == 0, errors
         assert "61 files arrived" in out
