@@ -12,6 +12,7 @@ from typing import Final
 from claims import claim
 from empiar_mirror.arrange import MAPPING
 from empiar_mirror.documents.view import documents_folder, write_view_documents
+from empiar_mirror.folders import Folders
 from empiar_schema.catalogue import Catalogue
 from empiar_schema.crawl_store import record_entry, record_roles
 from empiar_schema.entry import Author, Citation, Entry
@@ -66,6 +67,7 @@ class DescribedMirror:
         entry: Entry | None = FULL,
         labels: Mapping[str, bytes] | None = None,
     ) -> None:
+        Folders.below(root)
         self.root = root
         self.layout = root / "datasets" / VIEW / str(ENTRY)
         self.documents = documents_folder(root, ENTRY, VIEW)

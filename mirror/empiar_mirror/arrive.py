@@ -59,7 +59,7 @@ def link_parts(archive: Path, group: Sequence[Verified]) -> list[Placed]:
         for verified in group:
             final = archive_path(archive, verified.remote)
             try:
-                folders |= make_folder(final.parent)
+                folders |= make_folder(final.parent, within=archive)
                 placed.append(Placed(verified, _link(verified, final)))
             except OSError as error:
                 if error.errno not in _OBSTACLES:
@@ -111,7 +111,7 @@ def put_aside(quarantine: Path, remote: RemotePath, *, rejected: Path, reason: s
     folder = quarantine / str(remote.empiar_id)
     name = hashlib.sha256(remote.raw).hexdigest()[:16]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, within=quarantine)
         target = folder / f"{name}.bytes"
         count = 1
         while target.exists():

@@ -66,7 +66,9 @@ class PartFile:
             try:
                 self._fd = os.open(path, flags, 0o644)
             except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(
+                    exist_ok=True
+                )  # not `staging` itself: where that is missing, its disk is away
                 self._fd = os.open(path, flags, 0o644)
         except OSError as error:
             raise storage_fault(error, f"cannot open {path}") from error

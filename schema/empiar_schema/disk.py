@@ -38,11 +38,20 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> set[Path]:
-    """`folder` exists; returns the folders that have to be given to `sync_folder` before its name is durable."""
+def make_folder(folder: Path, *, within: Path) -> set[Path]:
+    """`folder`, at or below `within`, exists; returns the folders that have to be given to `sync_folder` before its name is durable.
+
+    `within` is never made: a mirror's own folders stand from its start, and one that is missing is a disk that is away. What
+    would be made in its place would lie on another disk, and be in the way when it comes back.
+
+    Raises:
+        OSError: the disk refused, or `within` is not there.
+    """
     if folder.is_dir():
         return set()
-    above = make_folder(folder.parent)
+    if folder == within:
+        raise FileNotFoundError(errno.ENOENT, "the folder is not there; its disk may be away", str(within))
+    above = make_folder(folder.parent, within=within)
     folder.mkdir(exist_ok=True)
     return above | {folder.parent}
 

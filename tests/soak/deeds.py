@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -122,16 +123,22 @@ async def read_only_disk(trial: Trial) -> None:
 
 
 async def root_away(trial: Trial) -> None:
-    trial.note("root is away")
+    """Half of the time an empty folder is left, as where a disk is mounted."""
+    mounted = trial.chance.random() < 0.5
+    trial.note("root is away" + (", its empty folder is not" if mounted else ""))
     away = trial.root.with_name("away")
     trial.root.rename(away)
+    if mounted:
+        trial.root.mkdir()
     await asyncio.sleep(trial.chance.uniform(1, 4))
-    if trial.root.exists():
-        made = [str(path) for path in trial.root.rglob("*")]
+    made = [str(path) for path in trial.root.rglob("*")]
+    if made or trial.root.exists() is not mounted:
         trial.violations.append(
             Violation("nothing is written in the place of a root that is away", str(made))
         )
-        trial.root.rename(trial.root.with_name("made-meanwhile"))
+    if trial.root.exists():
+        trial.root.rename(trial.root.with_name("meanwhile"))
+        shutil.rmtree(trial.root.with_name("meanwhile"))
     away.rename(trial.root)
     trial.disk_is_back()
     await trial.require_running()

@@ -14,6 +14,7 @@ from claims import claim
 from empiar_mirror import arrange
 from empiar_mirror.arrange import MAPPING, ArrangeReport, arrange_entry, clean_leftovers
 from empiar_mirror.derived_layout import plan_view
+from empiar_mirror.folders import Folders
 from empiar_mirror.layout import LaidFile, LayoutPlan, plan_layout
 from empiar_mirror.linking import LinkMode, exchange, link
 from empiar_mirror.view_files import laid_files
@@ -35,6 +36,7 @@ class Mirror:
     """A root with files of entry 10028 and their plan."""
 
     def __init__(self, root: Path, paths: tuple[str, ...] = PATHS) -> None:
+        Folders.below(root)
         self.root = root
         self.folder = root / "datasets/cryoppp/10028"
         self.files: list[LaidFile] = []
@@ -170,7 +172,7 @@ def test_a_file_that_is_not_where_the_catalogue_says_is_named_and_left_out(mirro
 def test_an_entry_without_images_gets_no_folder(tmp_path: Path) -> None:
     mirror = Mirror(tmp_path, ())
     assert mirror.arrange() == ArrangeReport(0, 0, 0)
-    assert not (tmp_path / "datasets").exists()
+    assert not any((tmp_path / "datasets").rglob("*"))
 
 
 @pytest.mark.parametrize("path", ["../10017/a.mrc", "data/../../x.mrc", "data/%00.mrc", "/etc/passwd"])

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from empiar_mirror.arrive import Verified, archive_path, link_parts, put_aside
+from empiar_mirror.folders import Folders
 from empiar_mirror.staging import PartFile, part_path
 from empiar_schema.paths import RemotePath
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> None:
+    Folders.below(tmp_path)
 
 
 def verified(root: Path, path: str, data: bytes, file_id: int = 1) -> Verified:

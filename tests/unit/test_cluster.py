@@ -20,6 +20,7 @@ from empiar_mirror.cluster.leases import Leases, recover_leases
 from empiar_mirror.cluster.making import _are_outputs
 from empiar_mirror.cluster.reading import PARCEL_FILES, _is_of, parcels
 from empiar_mirror.cluster.roster import Roster, Seen
+from empiar_mirror.folders import Folders
 from empiar_mirror.makers.maker import Output, Source, Work
 from empiar_schema import job_store
 from empiar_schema.catalogue import Catalogue
@@ -46,6 +47,7 @@ GRANT = Grant("make", "data/a.tif", "tcp://10.0.0.2:40000", "5eed", job_id=1)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    Folders.below(tmp_path)
     put_here(tmp_path, {"data/a.tif": (Role.MOVIE, b"movie a")})
     return tmp_path
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claims import claim
+from empiar_mirror.folders import Folders
 from empiar_mirror.manifest import (
     CHECKSUMS,
     PROVENANCE,
@@ -72,6 +73,11 @@ def check(root: Path) -> subprocess.CompletedProcess[bytes]:
     manifest = root / "manifests/10017" / CHECKSUMS
     command = [sha256sum, "--strict", "-c", str(manifest)]
     return subprocess.run(command, cwd=root / "archive/10017", capture_output=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> None:
+    Folders.below(tmp_path)
 
 
 def test_sha256sum_accepts_every_name(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def durable_file(target: Path) -> Iterator[Path]:
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     part = target.with_name(f".{digest}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)
         part.unlink(missing_ok=True)
         yield part
         sync_file(part)

@@ -203,7 +203,9 @@ def _write(root: Path, target: Path, data: bytes) -> None:
     # With a number of its own: what a killed process left is nobody's, and is in nobody's way.
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        for folder in make_folder(target.parent):
+        if not (root / "archive").is_dir():  # `root` may be the place where a disk is mounted
+            raise FileNotFoundError(errno.ENOENT, "the mirror is not there; its disk may be away", str(root))
+        for folder in make_folder(target.parent, within=root):
             sync_folder(folder)
         _require_inside(root, target.parent)
         try:

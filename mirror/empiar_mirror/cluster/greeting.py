@@ -61,7 +61,8 @@ async def greeted(
 
 def _make(folder: Path, token: str) -> None:
     try:
-        folder.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir()
         (folder / "nonce").write_text(token)
     except OSError as error:
         raise storage_fault(error, f"cannot write {folder}") from error

@@ -103,7 +103,8 @@ def recover_leases(catalogue: Catalogue, root: Path) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)  # not `staging`: where that is missing, its disk is away
+        folder.mkdir()
     except OSError as error:
         raise storage_fault(error, f"cannot make {folder}") from error
 

@@ -19,7 +19,7 @@ from empiar_mirror.space import Space
 from empiar_mirror.staging import delivery_folder
 from empiar_schema import events, globus_endings, globus_store, transfer_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.disk import storage_fault
+from empiar_schema.disk import make_folder, storage_fault
 from empiar_schema.events import Observer
 from empiar_schema.faults import (
     AccountFault,
@@ -214,7 +214,7 @@ class TaskKeeper:
         folder = delivery_folder(self._staging)
         visible = self._settings.globus.storage == "here"
         if visible:
-            await asyncio.to_thread(_remove_empty, folder)
+            await asyncio.to_thread(_remove_empty, folder, self._staging)
         # From the root downwards: the service makes one folder at a time, and one that is there is no fault.
         for path in (places.deliveries.rpartition("/")[0], places.deliveries):
             await self._service.mkdir(collection, path)
@@ -336,12 +336,11 @@ class TaskKeeper:
         changed()
 
 
-def _remove_empty(folder: Path) -> None:
+def _remove_empty(folder: Path, staging: Path) -> None:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.rmdir()
-    except FileNotFoundError:
-        pass
+        make_folder(folder.parent, within=staging)
+        if folder.exists():
+            folder.rmdir()
     except OSError as error:
         if not folder.is_dir():
             raise storage_fault(error, f"cannot use {folder}") from error

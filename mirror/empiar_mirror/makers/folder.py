@@ -64,7 +64,8 @@ def make_folder(folder: Path) -> None:
     """
     try:
         remove_tree(folder)
-        folder.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)  # not `staging`: where that is missing, its disk is away
+        folder.mkdir()
     except OSError as error:
         raise storage_fault(error, f"cannot make {folder}") from error
 

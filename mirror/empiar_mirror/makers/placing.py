@@ -84,7 +84,7 @@ def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checke
     try:
         for checked, product in pairs:
             final = derived / on_disk(product.path)
-            changed |= make_folder(final.parent)
+            changed |= make_folder(final.parent, within=derived.parent)
             (folder / checked.output.path).replace(final)
             changed.add(final.parent)
         for one in changed:

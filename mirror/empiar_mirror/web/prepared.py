@@ -146,7 +146,8 @@ class Prepared:
         try:
             source = self._source(picture)
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, mode=0o700)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
             await self._workers.call(prepare, Work(folder, (source,), None), job_id=0, timeout_s=_PREPARE_S)
             path = self._folder / f"{picture.sha256}.levels"
             (folder / NAME).rename(path)
