@@ -186,6 +186,23 @@ async def test_pipelined_requests_are_answered_in_order(rehearsal: Rehearsal) ->
     assert rehearsal.served.peak_connections["https"] == 1
 
 
+@pytest.mark.parametrize("link", [Link(), Link(bytes_per_s=50_000)], ids=["direct", "through the link"])
+@pytest.mark.parametrize("channel", ["https", "ftp"])
+async def test_connections_count_while_both_ends_hold_them(link: Link, channel: str) -> None:
+    """A client that is gone in the middle of an answer is gone, however much the servers have to do with it still."""
+    async with Rehearsal([big_entry(10190, {"big.mrc": SIZE})], link=link) as rehearsal:
+        parts = urlsplit(rehearsal.https_url if channel == "https" else rehearsal.ftp_url)
+        ask = f"GET {parts.path}/{NAME} HTTP/1.1\r\nHost: x\r\n\r\n" if channel == "https" else "NOOP\r\n"
+        for _ in range(3):
+            both = [await asyncio.open_connection(parts.hostname, parts.port) for _ in range(2)]
+            for reader, writer in both:
+                writer.write(ask.encode())
+                await reader.read(20)
+            for _, writer in both:
+                writer.transport.abort()
+        assert rehearsal.served.peak_connections[channel] == 2
+
+
 async def test_ftp_speaks_vsftpds_dialect(rehearsal: Rehearsal) -> None:
     def talk() -> None:
         with contextlib.closing(ftp_login(rehearsal)) as ftp:

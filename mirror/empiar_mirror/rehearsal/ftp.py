@@ -77,14 +77,14 @@ class FtpServer:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.sessions += 1
-        self.log.opened("ftp")
+        if not self.link.shapes:  # else the relay, which faces the client, counts
+            self.log.opened("ftp", writer.get_extra_info("socket"))
         session = _Session(self, reader, writer)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError, _SessionEndError):
                 await session.run()
         finally:
             self.sessions -= 1
-            self.log.closed("ftp")
             await session.close_data()
             writer.close()
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -58,7 +59,11 @@ class Relay:
     It delays bytes and not requests, so that pipelined requests share a round trip as they do on a real link.
     """
 
-    def __init__(self, link: Link, target_port: int) -> None:
+    def __init__(
+        self, link: Link, target_port: int, *, opened: Callable[[TransportSocket], None] | None = None
+    ) -> None:
+        """`opened` hears of every client that connects."""
+        self._opened = opened
         self._link = link
         self._target_port = target_port
         self._server: asyncio.Server | None = None
@@ -82,6 +87,8 @@ class Relay:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if self._opened is not None:
+            self._opened(writer.get_extra_info("socket"))
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._carry(reader, writer)
 

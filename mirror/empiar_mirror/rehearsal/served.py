@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
+from asyncio.trsock import TransportSocket
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
+
+#: Of ``tcpi_state``, the first byte of ``TCP_INFO`` (include/net/tcp_states.h of Linux).
+_ESTABLISHED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class ServedLog:
     #: Most requests that began within one second, by channel; on FTP, transfers and listings.
     peak_requests: Counter[str] = field(default_factory=Counter)
     _lately: dict[str, deque[float]] = field(default_factory=dict)
-    _open: Counter[str] = field(default_factory=Counter)
+    _open: dict[str, set[TransportSocket]] = field(default_factory=dict)
     _file: TextIO | None = None
 
     def write_to(self, path: Path) -> None:
@@ -90,14 +95,14 @@ class ServedLog:
         self.peak_requests[channel] = max(self.peak_requests[channel], len(lately))
         return now
 
-    def opened(self, channel: str) -> None:
-        """A connection was opened."""
-        self._open[channel] += 1
-        self.peak_connections[channel] = max(self.peak_connections[channel], self._open[channel])
-
-    def closed(self, channel: str) -> None:
-        """A connection was closed."""
-        self._open[channel] -= 1
+    def opened(self, channel: str, connection: TransportSocket | None) -> None:
+        """This connection of a client is open; one that is known already is the same."""
+        known = self._open.setdefault(channel, set())
+        if connection is None or connection in known:
+            return
+        known.add(connection)
+        known -= {one for one in known if not _established(one)}
+        self.peak_connections[channel] = max(self.peak_connections[channel], len(known))
 
     def bytes_served(self, path: str | None = None) -> int:
         """Payload bytes of files sent so far, of one path or of all; listings and metadata count nothing."""
@@ -108,3 +113,11 @@ class ServedLog:
             and request.channel != "api"
             and (request.path == path if path is not None else not request.path.endswith("/"))
         )
+
+
+def _established(connection: TransportSocket) -> bool:
+    """Whether both ends hold it open. The kernel knows before the server does, which may have been suspended or be busy."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+    except OSError:
+        return False

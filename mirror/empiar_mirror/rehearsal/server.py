@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import signal
 import sys
@@ -71,13 +72,12 @@ class Rehearsal:
             if self._log_file is not None:
                 self.served.write_to(self._log_file)
                 stack.callback(self.served.close)
-            self._ports["api"] = await self._relayed(stack, await self._http(stack, "api", self._api.handle))
-            self._ports["https"] = await self._relayed(
-                stack, await self._http(stack, "https", self._tree.handle)
-            )
+            for channel, handler in (("api", self._api.handle), ("https", self._tree.handle)):
+                port = await self._http(stack, channel, handler)
+                self._ports[channel] = await self._relayed(stack, channel, port)
             ftp_port = await self._ftp.start()
             stack.push_async_callback(self._ftp.close)
-            self._ports["ftp"] = await self._relayed(stack, ftp_port)
+            self._ports["ftp"] = await self._relayed(stack, "ftp", ftp_port)
             if self._globus is not None:
                 await self._globus.start()
                 stack.push_async_callback(self._globus.close)
@@ -90,9 +90,13 @@ class Rehearsal:
         await self._closing.aclose()
 
     async def _http(self, stack: contextlib.AsyncExitStack, channel: str, handler: HttpHandler) -> int:
-        counted = _ConnectionCounter(self.served, channel, handler)
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            if request.transport is not None and not self._link.shapes:
+                self.served.opened(channel, request.transport.get_extra_info("socket"))
+            return await handler(request)
+
         # Cancelling on disconnect ends answers that are left hanging on purpose.
-        server = web.Server(counted.handle, handler_cancellation=True, access_log=None, keepalive_timeout=60)
+        server = web.Server(handle, handler_cancellation=True, access_log=None, keepalive_timeout=60)
         runner = web.ServerRunner(server, shutdown_timeout=0.05)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -101,10 +105,10 @@ class Rehearsal:
         port: int = listener.getsockname()[1]
         return port
 
-    async def _relayed(self, stack: contextlib.AsyncExitStack, port: int) -> int:
+    async def _relayed(self, stack: contextlib.AsyncExitStack, channel: str, port: int) -> int:
         if not self._link.shapes:
             return port
-        relay = Relay(self._link, port)
+        relay = Relay(self._link, port, opened=functools.partial(self.served.opened, channel))
         front = await relay.start()
         stack.push_async_callback(relay.close)
         return front
@@ -181,26 +185,6 @@ class Rehearsal:
             lines += ["", f"[{table}]"]
             lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         return "\n".join([*lines, ""])
-
-
-class _ConnectionCounter:
-    """Counts the connections that carry requests, for the log's peaks."""
-
-    def __init__(self, served: ServedLog, channel: str, handler: HttpHandler) -> None:
-        self._served = served
-        self._channel = channel
-        self._handler = handler
-        self._known: set[asyncio.BaseTransport] = set()
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        for gone in [transport for transport in self._known if transport.is_closing()]:
-            self._known.discard(gone)
-            self._served.closed(self._channel)
-        transport = request.transport
-        if transport is not None and transport not in self._known:
-            self._known.add(transport)
-            self._served.opened(self._channel)
-        return await self._handler(request)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
