@@ -23,6 +23,7 @@ from empiar_mirror.crawling import (
     Failures,
     ProbedCrawl,
 )
+from empiar_mirror.doubts import Doubts
 from empiar_mirror.eviction.evicting import Evictor, Removed, settle
 from empiar_mirror.eviction.pinned import put_pins_in_force
 from empiar_mirror.eviction.planning import Order
@@ -88,6 +89,7 @@ class Mirror:
     #: Of entries that could not be crawled: they are left alone for a while, longer each time.
     _crawl_failures: dict[int, Failures] = field(default_factory=dict)
     _pacing: Pacing | None = None
+    _doubts: Doubts | None = None
     #: What each worker of a cluster has in hand.
     _in_hand: Counter[str] = field(default_factory=Counter)
 
@@ -275,8 +277,16 @@ class Mirror:
             clock=self.clock,
             stopping=self._stopping,
             pacing=self.pacing,
+            doubts=self.doubts,
             in_hand=self._in_hand,
         )
+
+    @property
+    def doubts(self) -> Doubts:
+        """What came and is not believed yet; it outlasts a single transfer."""
+        if self._doubts is None:
+            self._doubts = Doubts(self.settings.transfer.retry_wait_s, clock=time.monotonic)
+        return self._doubts
 
     @property
     def pacing(self) -> Pacing:

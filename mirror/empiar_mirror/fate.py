@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -63,6 +63,14 @@ class ListingDisagrees(ChangedUpstream):
 
 class ProvenWrong(IntegrityFault):
     """Verification rejected the whole file's bytes, which are in staging still."""
+
+
+class OtherThanBefore(IntegrityFault):
+    """The archive serves other bytes than those that were here before, of the same version: asked for again in so many seconds."""
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class WorkerGone(TransientFault):
@@ -133,6 +141,14 @@ def decide(
         tried.on_channel += 1
     if isinstance(fault, ProvenWrong):
         return _reject(tried, channels)
+    if isinstance(fault, OtherThanBefore):
+        other = _other(tried, channels)
+        turn = (
+            Decision(Next.START_OVER, tried.channel)
+            if other is None
+            else _switch(tried, other, Next.START_OVER)
+        )
+        return replace(turn, wait_s=fault.wait_s)
     if tried.fruitless > retries:
         return Decision(Next.PARK, tried.channel)
     if isinstance(fault, ChangedUpstream | IntegrityFault):
@@ -213,7 +229,7 @@ def outcome_word(fault: EmpiarMirrorError | None) -> str:
             return "stalled"
         case ChangedUpstream():
             return "changed"
-        case ProvenWrong():
+        case ProvenWrong() | OtherThanBefore():
             return "damaged"
         case _:
             return "failed"

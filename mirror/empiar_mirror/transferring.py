@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from empiar_mirror.arrivals import Arrivals
 from empiar_mirror.cluster.opening import Hands
+from empiar_mirror.doubts import Doubts
 from empiar_mirror.ending import Endings
 from empiar_mirror.engine import Engine
 from empiar_mirror.fetchers import Fetchers
@@ -53,6 +54,7 @@ class Transferring:
     stopping: Stopping
     #: The limits, and what was learnt of hosts, of the whole process.
     pacing: Pacing
+    doubts: Doubts
     #: What each worker of a cluster has in hand.
     in_hand: Counter[str] = field(default_factory=Counter)
 
@@ -203,7 +205,11 @@ class Transferring:
         endings = Endings(
             catalogue=self.catalogue,
             quarantine=self.folders.quarantine,
-            judge=Judge(transports, threads=self.threads),
+            judge=Judge(
+                transports,
+                threads=self.threads,
+                doubts=self.doubts,
+            ),
             arrivals=Arrivals(
                 catalogue=self.catalogue,
                 archive=self.folders.archive,

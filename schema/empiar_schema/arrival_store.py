@@ -56,7 +56,8 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
         return False
     move(conn, file_id, CopyState.ARRIVED)
     empiar_id = _record_file_facts(conn, arrival, now=now)
-    note_return(conn, empiar_id, file_id, sha256=arrival.sha256, now=now)
+    _note_other_bytes(conn, empiar_id, arrival, now=now)
+    note_return(conn, file_id, sha256=arrival.sha256, now=now)
     conn.execute(
         "UPDATE copy SET bytes = ?2, bytes_here = ?2, bytes_credited = ?2, sha256 = ?3, channel = ifnull(?4, channel),"
         " arrived_at = ?5, verified_at = ?5, fruitless = 0, not_before = 0, error = NULL,"
@@ -73,6 +74,17 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
     if is_gone(conn, file_id):
         move(conn, file_id, CopyState.WITHDRAWN)
     return True
+
+
+def _note_other_bytes(conn: sqlite3.Connection, empiar_id: int, arrival: Arrival, *, now: int) -> None:
+    """Where a file that was here before comes with other bytes, that is a row of `changes`."""
+    before = conn.execute("SELECT sha256 FROM copy WHERE file_id = ?", (arrival.file_id,)).fetchone()[0]
+    if before not in (None, arrival.sha256):
+        conn.execute(
+            "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new)"
+            " VALUES (?, ?, ?, 'changed', 'sha256', ?, ?)",
+            (now, empiar_id, arrival.file_id, before.hex(), arrival.sha256.hex()),
+        )
 
 
 def _require_same(conn: sqlite3.Connection, arrival: Arrival) -> None:

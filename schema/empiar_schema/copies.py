@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What was here of a file before it was lost or removed, in the version that the archive still lists."""
+
+    sha256: bytes
+    #: Finding codes of those bytes.
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One claimed copy: all that the engine needs to fetch it."""
 
@@ -63,6 +73,8 @@ class Work:
     #: The queue from which it was claimed, and the only channel by which whoever wants it lets it come; None for any.
     queue_id: int = 0
     only_channel: Channel | None = None
+    #: Set where this version was here already.
+    before: Before | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +185,14 @@ def _give_up(conn: sqlite3.Connection, file_id: int, state: CopyState, error: st
 
 _WORK: Final = (
     "SELECT d.empiar_id, d.path, f.name, f.bytes, f.bytes_exact, f.modified_at, c.fruitless,"
-    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, c.queue_id, b.submitted_at, g.delivered_at"
+    " c.attempts, c.channel, c.v_size, c.v_modified_at, c.v_etag, c.bytes_here, c.queue_id, b.submitted_at, g.delivered_at,"
+    # The listing has changed since: another version may have any bytes.
+    " iif(c.sha256 IS NULL OR EXISTS (SELECT 1 FROM file_past p WHERE p.file_id = c.file_id AND p.until > c.arrived_at),"
+    " NULL, c.sha256), i.problems"
     " FROM copy c JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id"
     f" LEFT JOIN globus_item g ON g.file_id = c.file_id AND g.state = {ITEM_CODES[ItemState.DELIVERED]}"
     " LEFT JOIN globus_bundle b ON b.bundle_id = g.bundle_id"
+    " LEFT JOIN image i ON i.file_id = c.file_id"
     " WHERE c.file_id = ?"
 )
 
@@ -190,6 +206,7 @@ def _work(conn: sqlite3.Connection, file_id: int) -> Work:
     (
         empiar_id, directory, name, size, exact, modified_at, fruitless, attempts, channel,
         v_size, v_modified_at, v_etag, bytes_here, queue_id, submitted_at, delivered_at,
+        sha256, problems,
     ) = conn.execute(_WORK, (file_id,)).fetchone()  # fmt: skip
     known = Validators(v_size, v_modified_at, v_etag)
     return Work(
@@ -205,6 +222,7 @@ def _work(conn: sqlite3.Connection, file_id: int) -> Work:
         bytes_kept=bytes_here,
         delivery=None if delivered_at is None else Delivery(submitted_at or delivered_at, delivered_at),
         queue_id=queue_id,
+        before=None if sha256 is None else Before(sha256, tuple(json.loads(problems)) if problems else ()),
     )
 
 

@@ -216,19 +216,13 @@ def recall(
     return Recalled(files, size, gone)
 
 
-def note_return(conn: sqlite3.Connection, empiar_id: int, file_id: int, *, sha256: bytes, now: int) -> None:
-    """The file is here again. Where the archive serves other bytes than those that were evicted, that is a row of `changes`."""
-    row = conn.execute(
+def note_return(conn: sqlite3.Connection, file_id: int, *, sha256: bytes, now: int) -> None:
+    """The file is here again, if it had been evicted; `evictions` says with which bytes."""
+    conn.execute(
         "UPDATE eviction SET returned_at = ?1, returned_sha256 = ?2 WHERE file_id = ?3 AND returned_at IS NULL"
-        " AND removed_at IS NOT NULL RETURNING sha256",
+        " AND removed_at IS NOT NULL",
         (now, sha256, file_id),
-    ).fetchone()
-    if row is not None and row[0] != sha256:
-        conn.execute(
-            "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new)"
-            " VALUES (?, ?, ?, 'changed', 'sha256', ?, ?)",
-            (now, empiar_id, file_id, row[0].hex(), sha256.hex()),
-        )
+    )
 
 
 def latest_eviction(conn: sqlite3.Connection, file_id: int) -> Evicted | None:

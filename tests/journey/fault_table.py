@@ -86,6 +86,12 @@ CASES = [
         (Fault(kind=K.ERROR_INSIDE, match=BIG, at_byte=30_000),),
     ),
     Case(
+        "the same error text inside the data by every channel, for a while",
+        "the second look agrees: look again after 30 times `retry_wait_s`, see that it differs, fetch again",
+        (Fault(kind=K.ERROR_INSIDE, match=BIG, at_byte=30_000, times=2),),
+        ("https,ftp",),
+    ),
+    Case(
         "a web page in place of the file, status 200",
         "as an error text",
         (Fault(kind=K.HTML_PAGE, match=BIG),),
@@ -187,6 +193,9 @@ CASES = [
 UNNOTICED = (
     "A bit that flips on the way inside the pixels of an uncompressed image changes neither length nor format, and EMPIAR publishes no "
     "checksums: TCP's own checksum is all that stands against it. What was received is on record by sha256 from then on.\n\n"
+    "Where a file was here before, damaged or evicted since, it is noticed all the same: while its listing stays as it was, other bytes than "
+    "before are believed only if they come twice in a row, and damaged ones in place of sound ones never are. They are asked for again with growing "
+    "waits, six times in about half an hour, and are then `quarantined` with both digests in the reason.\n\n"
     "An error text more than 64 KiB inside a file is not looked for on arrival. `verify` reads every byte and records it as `body.error_text`."
 )
 

@@ -11,11 +11,13 @@ import pytest
 import claims
 from empiar_schema import transfer_store as transfer
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.copies import Before
+from empiar_schema.image_facts import ImageFacts
 from empiar_schema.paths import RemotePath
 from empiar_schema.states import CopyState
 from empiar_schema.transfer_store import Work
 from empiar_schema.wish_store import WHOLE, record_wish, wishes_of
-from three_files import ID, MB, NOW, Mirror
+from three_files import ID, MB, NOW, SHA, Mirror
 
 
 @pytest.fixture
@@ -73,6 +75,37 @@ def test_a_claim_tells_all_that_is_needed_to_fetch(mirror: Mirror) -> None:
     assert (c.size, c.size_exact) == (MB, False)
     assert mirror.states() == dict.fromkeys("abc", "claimed")
     assert mirror.claim() == []
+
+
+def test_a_claim_tells_what_was_here_before_of_this_version(mirror: Mirror) -> None:
+    mirror.want()
+    mirror.claim(1)
+    mirror.arrive(1)
+    mirror.do(lambda c: transfer.record_image(c, 1, ImageFacts("mrc", problems=("mrc.truncated",))))
+
+    def lost_and_claimed() -> Before | None:
+        mirror.do(lambda c: transfer.record_damaged(c, 1, error="x", now=NOW))
+        mirror.do(lambda c: transfer.retry_failed(c, [ID], now=NOW, states=[CopyState.DAMAGED]))
+        [work] = mirror.claim(1)
+        return work.before
+
+    assert lost_and_claimed() == Before(SHA, ("mrc.truncated",))
+    mirror.arrive(1)
+    # The archive lists another version now: whatever comes of it is new.
+    mirror.relist(ID, [("a", 101, True), ("b", 200, True), ("c", MB, False)], now=NOW + 5)
+    assert lost_and_claimed() is None
+
+
+def test_other_bytes_of_a_file_that_was_here_are_a_change(mirror: Mirror) -> None:
+    mirror.want()
+    for sha256 in (SHA, SHA, bytes([7] * 32)):
+        mirror.claim(1)
+        mirror.arrive(1, sha256=sha256)
+        mirror.do(lambda c: transfer.record_damaged(c, 1, error="x", now=NOW))
+        mirror.do(lambda c: transfer.retry_failed(c, [ID], now=NOW, states=[CopyState.DAMAGED]))
+    assert mirror.rows("SELECT path, old, new FROM changes WHERE field = 'sha256'") == [
+        ("data/a", SHA.hex(), bytes([7] * 32).hex())
+    ]
 
 
 def test_claims_keep_to_their_limits_but_give_at_least_one_file(mirror: Mirror) -> None:

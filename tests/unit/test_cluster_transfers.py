@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import pickle
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from empiar_mirror.cluster.errands import NotWanted, Place
 from empiar_mirror.cluster.fetching import Access, Fetch, Fetched, _goes_on, fetched_file
 from empiar_mirror.cluster.roster import Roster, Seen
 from empiar_mirror.cluster.transferring import _blocks, _of_the_archive
+from empiar_mirror.doubts import Doubts
 from empiar_mirror.fate import ListingDisagrees, Tried, WorkerGone, outcome_word
 from empiar_mirror.judge import Judge
 from empiar_mirror.pacing import Pacing
@@ -224,7 +226,7 @@ async def test_other_bytes_here_than_the_worker_received_are_refused(tmp_path: P
     part = file.part = PartFile(tmp_path / "1.part")
     part.write(0, memoryview(bytes(SIZE)))
     with ThreadPoolExecutor(1) as threads:
-        judge = Judge({}, threads=threads)
+        judge = Judge({}, threads=threads, doubts=Doubts(1.0, clock=time.monotonic))
         file.sha256 = hashlib.sha256(bytes(SIZE)[:-1] + b"x").digest()
         with pytest.raises(IntegrityFault, match="than the worker that fetched it has received"):
             await judge.examine(file, SIZE)

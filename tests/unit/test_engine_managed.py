@@ -61,6 +61,7 @@ def engine_of(mirror: Mirror, managed: LastMoment) -> Engine:
         mirror.clock,
         mirror._stopping,
         mirror.pacing,
+        mirror.doubts,
     )
     return work._engine({}, space=Space(mirror.folders.staging, mirror.settings.disk), keeper=managed)  # type: ignore[arg-type]
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from empiar_imaging.formats.evidence import MEANING
+from empiar_imaging.formats.evidence import HARMLESS, MEANING
 from empiar_mirror.eviction.automatic import excess
 from empiar_mirror.eviction.judging import (
-    HARMLESS,
     KEPT_MEANING,
     Candidate,
     Chooser,

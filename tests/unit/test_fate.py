@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from empiar_mirror.fate import Decision, ListingDisagrees, Next, ProvenWrong, Tried, decide
+from empiar_mirror.fate import Decision, ListingDisagrees, Next, OtherThanBefore, ProvenWrong, Tried, decide
 from empiar_schema.faults import (
     ChangedUpstream,
     EmpiarMirrorError,
@@ -109,6 +109,12 @@ CASES = [
     Case("too many bytes: start over elsewhere", IntegrityFault("i"), Decision(Next.START_OVER, FTP)),
     Case("wrong bytes: start over elsewhere", ProvenWrong("w"), Decision(Next.START_OVER, FTP)),
     Case("wrong twice: quarantine", ProvenWrong("w"), Decision(Next.QUARANTINE, FTP), Tried(FTP, wrong=1)),
+    Case(
+        "other bytes than before: start over elsewhere, after a while",
+        OtherThanBefore("o", wait_s=60),
+        Decision(Next.START_OVER, FTP, 60.0),
+        Tried(HTTPS, fruitless=9),
+    ),
     Case("a full disk pauses", StorageFault("d", full=True), Decision(Next.PAUSE, HTTPS)),
     Case("a broken disk stops", StorageFault("d"), Decision(Next.STOP, HTTPS)),
     Case(

@@ -35,6 +35,7 @@ async def engine_of(mirror: Mirror) -> AsyncIterator[Engine]:
         mirror.clock,
         mirror._stopping,
         mirror.pacing,
+        mirror.doubts,
     )
     async with AsyncExitStack() as stack:
         space = Space(mirror.folders.staging, mirror.settings.disk)

@@ -46,6 +46,19 @@ MEANING: Final[dict[str, str]] = {
     "zip.truncated": "the zip file's directory is missing, incomplete or points outside of the file",
 }
 
+#: Findings on content that tell nothing of damage: such a file comes again as it came.
+HARMLESS: Final = frozenset(
+    {
+        "image.constant",
+        "image.constant_frames",
+        "image.not_finite",
+        "mrc.no_map_stamp",
+        "packed.not_fully_checked",
+        "tiff.not_fully_checked",
+        "zstd.not_fully_checked",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

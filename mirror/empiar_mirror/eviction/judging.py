@@ -8,20 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from empiar_imaging.formats.evidence import HARMLESS
 from empiar_schema.states import FAILED, CopyState
-
-#: Findings on content that tell nothing of damage: such a file comes again as it came.
-HARMLESS: Final = frozenset(
-    {
-        "image.constant",
-        "image.constant_frames",
-        "image.not_finite",
-        "mrc.no_map_stamp",
-        "packed.not_fully_checked",
-        "tiff.not_fully_checked",
-        "zstd.not_fully_checked",
-    }
-)
 
 #: A pin whose query returns less than one such part of what it returned before is not believed.
 SHRUNK: Final = 10
