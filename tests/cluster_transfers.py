@@ -11,6 +11,7 @@ from empiar_mirror.app import Mirror
 from empiar_mirror.cluster import mailbox
 from empiar_mirror.cluster.errands import BEGUN
 from empiar_mirror.doctor_cluster import examine_cluster
+from empiar_mirror.folders import Folders
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.configuration import load
 from empiar_schema.events import Event, WorkLost
@@ -52,7 +53,7 @@ async def until(condition: Callable[[], bool], explain: Callable[[], str]) -> No
 
 async def ready(cluster: DaskCluster, settings: Settings) -> None:
     """All workers of the cluster answer."""
-    settings.root.mkdir(parents=True, exist_ok=True)
+    Folders.below(settings.root)
     wanted = f"{len(cluster.workers)} of {len(cluster.workers)}"
     for _ in range(60):
         if (found := await examine_cluster(settings)) and found[0].sentence.startswith(wanted):

@@ -11,6 +11,7 @@ import pytest
 
 from by_hand import picks, saved
 from empiar_mirror.by_hand.versions import current, entries_with_labels, remote_of, versions_of
+from empiar_mirror.folders import Folders
 from entry_here import ID
 
 PATH = "data/a.mrc"
@@ -40,6 +41,7 @@ saved(Path(sys.argv[1]), "data/a.mrc", picks((2, 2)), base=1)
 
 @pytest.mark.parametrize(("step", "in_force"), [("flushed", 1), ("linked", 2)])
 def test_a_version_is_there_whole_or_not_at_all(tmp_path: Path, step: str, in_force: int) -> None:
+    Folders.below(tmp_path)
     saved(tmp_path, PATH, picks((1, 1)))
     died = subprocess.run(
         [sys.executable, "-c", WORKER, str(tmp_path), step],

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from empiar_mirror.rehearsal.entries import big_entry
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_schema.events import Event, FileArrived
 from independent import assert_mirrored, assert_tidy
+from lives import Life, ended
 from mirrors import opened, rows
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -104,13 +104,7 @@ async def test_a_mirror_killed_while_workers_fetch_begins_those_files_anew(tmp_p
 
             async def life(limits: str, *options: str) -> tuple[int, str]:
                 settings_with_cluster(rehearsal, tmp_path, cluster.address, transfer=limits)
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, str(WORKER), str(tmp_path / "empiar-mirror.toml"), str(ID), *options,
-                    stderr=asyncio.subprocess.PIPE,
-                )  # fmt: skip
-                _, errors = await process.communicate()
-                assert process.returncode is not None
-                return process.returncode, errors.decode()
+                return await ended(Life(WORKER, str(tmp_path / "empiar-mirror.toml"), str(ID), *options))
 
             slow = 'connections = 2\nbandwidth = "2MB"\n'
             status, errors = await life(slow, "--after-bytes", str(2 * MIB))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from empiar_mirror.app import Mirror
 from entry_here import ID, everything_below, opened, put_here, rows
 from evictions import FILES, NAMES
+from lives import lived
 
 WORKER = Path(__file__).with_name("eviction_worker.py")
 #: How many files are gone when the worker dies there.
@@ -31,14 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def work(root: Path, *options: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(root / "empiar-mirror.toml"), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    return lived(WORKER, str(root / "empiar-mirror.toml"), *options)
 
 
 def names(folder: Path) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from empiar_mirror.export.beside import built_beside
 from empiar_mirror.export.exporting import Wish, export_all, export_table, table_named
 from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import Settings
+from lives import lived
 from small_mirror import make_small_mirror
 
 WORKER = Path(__file__).with_name("export_worker.py")
@@ -26,8 +25,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def killed(settings: Settings, out: Path, *, at: str) -> None:
-    words = [sys.executable, str(WORKER), str(settings.root), str(out), "--at", at]
-    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    status, errors = lived(WORKER, str(settings.root), str(out), "--at", at)
+    assert status == -signal.SIGKILL, errors
 
 
 def names(folder: Path) -> list[str]:

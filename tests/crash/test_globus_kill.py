@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from empiar_mirror.rehearsal.globus.faults import GlobusFault, GlobusFaultKind
 from empiar_mirror.rehearsal.server import Rehearsal
 from globus_mirrors import SECRET, globus_settings, standing_in
 from independent import assert_mirrored, assert_tidy
+from lives import Life, ended
 
 WORKER = Path(__file__).with_name("worker.py")
 ID = 10190
@@ -26,36 +25,26 @@ STEPS = ["claimed", "transferred", "verified", "synced", "linked", "recorded", "
 _K = GlobusFaultKind
 
 
-async def worker(folder: Path, *options: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(WORKER),
-        str(folder / "empiar-mirror.toml"),
-        str(ID),
-        *options,
-        env=os.environ | SECRET,
-        stderr=asyncio.subprocess.PIPE,
-    )
+def worker(folder: Path, *options: str) -> Life:
+    return Life(WORKER, str(folder / "empiar-mirror.toml"), str(ID), *options, environment=SECRET)
 
 
 async def to_the_end(folder: Path, *options: str) -> int:
-    process = await worker(folder, *options)
-    _, errors = await process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-    return process.returncode
+    status, errors = await ended(worker(folder, *options))
+    assert status in (0, -signal.SIGKILL), errors
+    return status
 
 
 async def killed_when(folder: Path, moment: Callable[[], bool]) -> bool:
     """A worker lives until the moment; whether it was killed, and had not ended before."""
-    process = await worker(folder)
+    life = worker(folder)
     try:
-        while process.returncode is None and not moment():
+        while life.returncode is None and not moment():
             await asyncio.sleep(0.001)
     finally:
-        if process.returncode is None:
-            process.kill()
-    await process.communicate()
-    return process.returncode == -signal.SIGKILL
+        life.kill()
+    status, _ = await ended(life)
+    return status == -signal.SIGKILL
 
 
 def more_submissions_than(rehearsal: Rehearsal, count: int) -> Callable[[], bool]:

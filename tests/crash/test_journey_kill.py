@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from empiar_mirror.rehearsal.link import Link
 from empiar_mirror.rehearsal.server import Rehearsal
 from empiar_mirror.stretches import UNPROVEN_BYTES
 from independent import assert_mirrored, assert_tidy
+from lives import Life, ended
 
 WORKER = Path(__file__).with_name("worker.py")
 ID = 10190
@@ -25,16 +25,7 @@ STEPS = ["claimed", "transferred", "verified", "synced", "linked", "recorded", "
 
 async def work(config: Path, *options: str, kill_after_s: float | None = None) -> tuple[int, str]:
     """Exit status and standard error of one worker."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(WORKER), str(config), str(ID), *options, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        _, errors = await asyncio.wait_for(process.communicate(), kill_after_s)
-    except TimeoutError:
-        process.kill()
-        _, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, errors.decode()
+    return await ended(Life(WORKER, str(config), str(ID), *options), kill_after_s)
 
 
 def configure(rehearsal: Rehearsal, folder: Path, transfer: str = "") -> Path:
@@ -80,7 +71,7 @@ async def test_twenty_kills_in_a_gigabyte_cost_at_most_a_block_each(tmp_path: Pa
             timed = kills % 2 == 1
             most = MOST_BYTES_A_LIFE if timed else chance.randrange(1, MOST_BYTES_A_LIFE)
             status, errors = await work(
-                config, "--after-bytes", str(most), kill_after_s=1.2 + chance.random() if timed else None
+                config, "--after-bytes", str(most), kill_after_s=0.3 + chance.random() if timed else None
             )
             await asyncio.sleep(0.5)  # the server logs a request when it has ended, the killed ones too
             assert_little_was_fetched_again(rehearsal, seen, before)

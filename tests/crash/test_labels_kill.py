@@ -6,8 +6,6 @@ import hashlib
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from entry_here import ID, everything_below, put_here
 from labelled_entry import PLACES, finish, image, labels, picks_on, relion
+from lives import lived
 
 WORKER = Path(__file__).with_name("making_worker.py")
 #: The others are those of every maker (`test_making_kill`).
@@ -34,8 +33,7 @@ def entry_at(folder: Path, *, later: bool = False) -> Path:
 def work(root: Path, *options: str) -> int:
     file = root.parent / "empiar-mirror.toml"
     file.write_text(f'root = "{root}"\n{CONFIG}')
-    command = [sys.executable, str(WORKER), str(file), str(ID), *options]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+    return lived(WORKER, str(file), str(ID), *options)[0]
 
 
 def assert_records_hold(root: Path) -> None:

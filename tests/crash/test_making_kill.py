@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -16,6 +15,7 @@ import pytest
 
 from empiar_schema.states import Role
 from entry_here import ID, put_here
+from lives import lived, living
 
 WORKER = Path(__file__).with_name("making_worker.py")
 STEPS = ["claimed", "ran", "checked", "listed", "cleared", "placed", "recorded", "tidied"]
@@ -50,14 +50,7 @@ def configure(root: Path, mode: str) -> Path:
 
 
 def work(config: Path, *options: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(config), str(ID), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    return lived(WORKER, str(config), str(ID), *options)
 
 
 def recorded(root: Path) -> dict[str, str]:
@@ -108,9 +101,8 @@ def test_a_program_does_not_outlive_a_mirror_that_was_killed(root: Path) -> None
     )
     config = configure(root, "rough")
     config.write_text(config.read_text() + f'writable = ["{pids}"]\n')
-    with subprocess.Popen([sys.executable, str(WORKER), str(config), str(ID)]) as process:
+    with living(WORKER, str(config), str(ID)):
         until(lambda: len(os.listdir(pids)) == 4)
-        process.kill()
     until(lambda: not [pid for pid in os.listdir(pids) if alive(pid)])
 
 

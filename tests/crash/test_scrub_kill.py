@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from empiar_schema.states import Role
 from entry_here import ID, put_here
+from lives import lived
 
 WORKER = Path(__file__).with_name("scrub_worker.py")
 FILES = {f"data/{name}.tif": (Role.MOVIE, f"movie {name}".encode() * 400) for name in "abcdef"}
@@ -39,14 +38,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def work(config: Path, *options: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(config), str(ID), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    return lived(WORKER, str(config), str(ID), *options)
 
 
 def copies(root: Path) -> dict[str, tuple[str, str]]:
