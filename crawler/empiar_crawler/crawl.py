@@ -146,7 +146,7 @@ class Crawler:
         if not reached and (unreached is not None or report.failed):
             raise UnreachableFault(
                 next(iter(report.failed.values()), str(unreached)),
-                hint="Check the network and the addresses in the configuration (`empiar-mirror doctor`).",
+                hint="check the network and the addresses in the configuration (`empiar-mirror doctor`)",
             ) from unreached
         return report
 

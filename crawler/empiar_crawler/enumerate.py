@@ -80,7 +80,7 @@ async def first_sensible(sources: Sequence[EnumerationSource]) -> Enumeration:
         raise BadAnswer(f"no enumeration of the archive answered sensibly ({told})") from last
     raise UnreachableFault(
         f"the archive's entries could not be enumerated ({told})",
-        hint="Check the network and the addresses in the configuration (`empiar-mirror doctor`).",
+        hint="check the network and the addresses in the configuration (`empiar-mirror doctor`)",
     ) from last
 
 

@@ -107,7 +107,7 @@ class Mirror:
         if not create and not (settings.root / CATALOGUE_NAME).exists():
             raise CatalogueFault(
                 f"there is no catalogue in {settings.root}",
-                hint="Run `empiar-mirror init` there first, or name the configuration with --config.",
+                hint="run `empiar-mirror init` there first, or name the configuration with --config",
             )
         _allow_open_files()
         folders = Folders.below(settings.root)

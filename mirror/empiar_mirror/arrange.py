@@ -155,7 +155,7 @@ def _notes(plan: LayoutPlan) -> Iterator[str]:
 def _refuse_in_the_way(target: Path) -> None:
     if os.path.lexists(target) and (target.is_symlink() or not target.is_dir()):
         raise StorageFault(
-            f"{target} is in the way and is no folder", hint="Move it elsewhere, then arrange again."
+            f"{target} is in the way and is no folder", hint="move it elsewhere, then arrange again"
         )
 
 

@@ -97,14 +97,14 @@ class DerivedScrub:
         if not folder.is_dir():
             raise StorageFault(
                 f"scrubbing stopped: the folder {folder} is missing as a whole",
-                hint="Mount the disk; nothing was marked as damaged. If it is really gone, `empiar-mirror verify` has its files made again.",
+                hint="mount the disk; nothing was marked as damaged; if it is really gone, `empiar-mirror verify` has its files made again",
             )
         self._suspects.append(Damaged(product, wrong))
         if len(self._suspects) >= SUSPICIOUS_RUN:
             raise StorageFault(
                 f"{len(self._suspects)} derived files in a row do not hold, the first because {self._suspects[0].wrong}",
-                hint="So many at once speak of the disk, the memory or the controller: check them. Nothing of it was marked; "
-                "`empiar-mirror verify` records what is really damaged.",
+                hint="so many at once speak of the disk, the memory or the controller: check them; nothing of it was marked; "
+                "`empiar-mirror verify` records what is really damaged",
             )
 
     async def _wrong_with(self, product: ProvenProduct) -> str | None:

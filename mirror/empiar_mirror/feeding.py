@@ -296,7 +296,7 @@ class Feeding:
             missing = max(0, (work.size or 0) - work.bytes_kept)
             refusal = self._space.reserve(work.file_id, missing)
         if refusal is not None:
-            hint = "Free some space or raise disk.high_watermark, and run the same command again."
+            hint = "free some space or raise disk.high_watermark, and run the same command again"
             self._observer(events.Paused(refusal, events.UNTIL_SPACE))
             self._full = StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
             return False

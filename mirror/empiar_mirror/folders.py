@@ -36,6 +36,6 @@ class Folders:
         except OSError as error:
             raise ConfigFault(
                 f"the root folder {root} cannot be written: {error.strerror}",
-                hint="Set root in the configuration to a folder that you may write.",
+                hint="set root in the configuration to a folder that you may write",
             ) from error
         return cls(root, *(root / name for name in _NAMES))

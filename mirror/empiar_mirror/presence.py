@@ -24,7 +24,7 @@ def require_disk(archive: Path, finding: Finding, *, more_beside: bool) -> None:
     if not concerns_one_file(finding.errno):
         raise StorageFault(
             f"{path} was not checked: {finding.wrong}",
-            hint="Check the disk, its mount and the rights of this user; `empiar-mirror doctor` looks at them. Nothing was marked as damaged.",
+            hint="check the disk, its mount and the rights of this user; `empiar-mirror doctor` looks at them; nothing was marked as damaged",
         )
     if finding.errno is None:
         return  # it was read: the disk is there
@@ -44,14 +44,14 @@ def many_in_a_row(findings: list[Finding]) -> StorageFault:
     names = ", ".join(str(finding.file.remote) for finding in findings[:3])
     return StorageFault(
         f"{len(findings)} files in a row do not hold ({names}, …), the first because {findings[0].wrong}",
-        hint="So many at once speak of the disk, the memory or the controller: check them. Nothing of it was marked; "
-        "`empiar-mirror verify` records what is really damaged, and `repair` fetches it again.",
+        hint="so many at once speak of the disk, the memory or the controller: check them; nothing of it was marked; "
+        "`empiar-mirror verify` records what is really damaged, and `repair` fetches it again",
     )
 
 
 def _away(what: str) -> StorageFault:
     return StorageFault(
         f"scrubbing stopped: {what}",
-        hint="Mount the disk; nothing was marked as damaged. If the files are really gone, `empiar-mirror verify` records it "
-        "and `repair` fetches them again.",
+        hint="mount the disk; nothing was marked as damaged; if the files are really gone, `empiar-mirror verify` records it "
+        "and `repair` fetches them again",
     )

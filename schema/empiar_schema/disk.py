@@ -13,9 +13,9 @@ def storage_fault(error: OSError, what: str) -> StorageFault:
     """The fault that an operating system error of the disk means."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = (
-        "Free some space, or lower what is wanted; the work goes on where it stopped."
+        "free some space, or lower what is wanted; the work goes on where it stopped"
         if full
-        else "Check the disk and its mount; `empiar-mirror doctor` looks at both."
+        else "check the disk and its mount; `empiar-mirror doctor` looks at both"
     )
     return StorageFault(f"{what}: {error.strerror or error}", hint=hint, full=full)
 

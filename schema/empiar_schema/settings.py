@@ -399,7 +399,7 @@ class Settings(Table):
         if view in PRESETS:
             return PRESETS[view]
         raise ConfigFault(
-            unknown_view(view, self.view), hint=f"Declare it in the configuration: [view.{view}]"
+            unknown_view(view, self.view), hint=f"declare it in the configuration: [view.{view}]"
         )
 
     @property

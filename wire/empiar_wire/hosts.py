@@ -231,7 +231,7 @@ class HostGate:
         if self.down and failing_for_s >= patience_s:
             raise UnreachableFault(
                 f"{self.host} has not answered for {failing_for_s:.0f} s",
-                hint="Check the network, and whether the archive announces an outage; work so far is kept.",
+                hint="check the network, and whether the archive announces an outage; work so far is kept",
             )
 
     def rest(self, seconds: float) -> None:

@@ -228,7 +228,7 @@ def _translated(shown: str, gate: HostGate) -> Iterator[None]:
     except aiohttp.ClientConnectorCertificateError as error:
         raise PermanentFault(
             f"{shown}: the server's certificate is not valid: {error.certificate_error}",
-            hint="Check this machine's clock and certificate store, and the address in the configuration.",
+            hint="check this machine's clock and certificate store, and the address in the configuration",
         ) from error
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         gate.failed()
@@ -276,7 +276,7 @@ def _redirected(ask: _Ask, url: str, location: str | None) -> str:
     if not location or not (same or safer):
         raise BadAnswer(
             f"{ask.shown}: redirected to {shown_url(target)!r}",
-            hint="If the archive has moved, change its address in the configuration.",
+            hint="if the archive has moved, change its address in the configuration",
         )
     return target
 

@@ -75,7 +75,7 @@ class AutoindexParser:
         """
         listed = self._read(self._rest)
         if not self._is_index:
-            raise BadAnswer("the answer is no directory page", hint="Is the archive's address right?")
+            raise BadAnswer("the answer is no directory page", hint="is the archive's address right?")
         if not self._ended:
             raise BadAnswer("the directory page is cut short")
         return listed

@@ -250,22 +250,22 @@ def _check_options(options: BoxOptions, micrograph: Pixels) -> None:
     if micrograph.dtype.kind == "c":
         raise UnreadableImage("complex pixels are a transform, not an image")
     if not 2 <= options.box <= 8192:
-        raise ConfigFault(f"a box of {options.box} pixels", hint="Boxes have 2 to 8192 pixels a side.")
+        raise ConfigFault(f"a box of {options.box} pixels", hint="boxes have 2 to 8192 pixels a side")
     if options.dtype == "source" and (options.invert or options.normalise):
         raise ConfigFault(
             "particles that are inverted or normalised are not of the micrograph's number type",
-            hint="Ask for float32, or for neither invert nor normalise.",
+            hint="ask for float32, or for neither invert nor normalise",
         )
     radius = options.background_radius
     if radius is not None and not 0 < radius < options.box / 2:
         raise ConfigFault(
             f"a background outside of {radius} pixels does not lie in a box of {options.box}",
-            hint="The radius is less than half the box.",
+            hint="the radius is less than half the box",
         )
     if options.edge == "clamp" and options.box > min(micrograph.shape):
         raise ConfigFault(
             f"a box of {options.box} pixels cannot be moved into {micrograph.shape[1]} × {micrograph.shape[0]}",
-            hint="Take a smaller box, or another policy for the edge.",
+            hint="take a smaller box, or another policy for the edge",
         )
 
 

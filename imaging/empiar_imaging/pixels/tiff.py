@@ -88,7 +88,7 @@ def check_frame(width: int, height: int, needed: int, limits: ReadLimits) -> Non
     if needed > limits.frame_bytes:
         raise UnreadableImage(
             f"a frame of {width} × {height} pixels takes {needed} bytes; {limits.frame_bytes} are allowed",
-            hint="Raise the limit for one frame if the image is meant to be so large.",
+            hint="raise the limit for one frame if the image is meant to be so large",
         )
 
 

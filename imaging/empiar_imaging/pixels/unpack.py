@@ -87,7 +87,7 @@ def _stated_bytes(head: bytes) -> int:
 def _too_large(kind: str, size: int, most: int) -> UnreadableImage:
     return UnreadableImage(
         f"the {kind} file unpacks to at least {size} bytes; {most} are allowed",
-        hint="Raise the limit for unpacked files if this file is meant to be so large.",
+        hint="raise the limit for unpacked files if this file is meant to be so large",
     )
 
 

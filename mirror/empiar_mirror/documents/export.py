@@ -38,7 +38,7 @@ def write_bag(root: Path, empiar_id: int, *, view: str, folder: Path) -> Path:
             hint="`empiar-mirror arrange --json` says why in its notes: nothing is here yet, or a name is not UTF-8.",
         )
     if os.path.lexists(target):
-        raise ConfigFault(f"{target} exists", hint="Remove it, or name another folder.")
+        raise ConfigFault(f"{target} exists", hint="remove it, or name another folder")
     fresh = folder / f".{target.name}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -178,7 +178,7 @@ def _link_payload(folder: Path, layout: Path) -> None:
     if os.path.lexists(payload):
         if not payload.is_symlink():
             raise StorageFault(
-                f"{payload} is in the way and is no link", hint="Move it elsewhere, then arrange again."
+                f"{payload} is in the way and is no link", hint="move it elsewhere, then arrange again"
             )
         if str(payload.readlink()) == goal:
             return

@@ -179,7 +179,7 @@ class TaskKeeper:
         if not own.collection:
             raise AccountFault(
                 "Globus has nowhere to bring files: globus.collection is not set",
-                hint="Set globus.collection and globus.path; docs/globus.md says how to find them.",
+                hint="set globus.collection and globus.path; docs/globus.md says how to find them",
             )
         base = await self._catalogue.read(
             functools.partial(globus_store.archive_base, collection=archive.globus_collection)
@@ -221,7 +221,7 @@ class TaskKeeper:
         if visible and not await asyncio.to_thread(folder.is_dir):
             raise AccountFault(
                 f"{places.deliveries} in the collection {collection} is not {folder} here",
-                hint="Set globus.path to where `root` is in that collection, or globus.storage to elsewhere; `empiar-mirror doctor` checks it.",
+                hint="set globus.path to where `root` is in that collection, or globus.storage to elsewhere; `empiar-mirror doctor` checks it",
             )
 
     # --- rounds ---------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class TaskKeeper:
 
     def _no_room(self, refusal: str, *, wait: bool) -> None:
         if not wait:
-            hint = "Free some space or raise disk.high_watermark, and run the same command again."
+            hint = "free some space or raise disk.high_watermark, and run the same command again"
             raise StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
         if refusal != self._told_full:
             self._told_full = refusal
@@ -313,7 +313,7 @@ class TaskKeeper:
         if too_long or (others_wait and (self._failures >= _FIRST_TRIES or wait_s > _LONGEST_REST_S)):
             raise UnreachableFault(
                 f"the Globus service has not answered for {lasted_s:.0f} s: {fault}",
-                hint="Its tasks go on without us, and the next run finds them; https://status.globus.org tells of outages.",
+                hint="its tasks go on without us, and the next run finds them; https://status.globus.org tells of outages",
             ) from fault
         if self._failures == 1:
             self._observer(events.Paused(str(fault), f"Globus answers; it is asked again in {wait_s:.0f} s"))

@@ -351,7 +351,7 @@ async def _finish(desk: Desk, bundle: Bundle, task: Task, delivered: int) -> Non
     if ending.then is After.FULL:
         raise StorageFault(
             f"the destination of the Globus transfer is full: {ending.sentence}",
-            hint="Free some space, or have the quota raised, and run the same command again.",
+            hint="free some space, or have the quota raised, and run the same command again",
             full=True,
         )
 

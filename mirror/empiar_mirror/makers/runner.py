@@ -285,7 +285,7 @@ class Runner:
         refusal = self._space.refusal(sum(source.size for source in task.inputs[:1]))
         if refusal is not None:
             self._observer(events.Paused(refusal, events.UNTIL_SPACE))
-            hint = "Free some space or raise disk.high_watermark, and run the same command again."
+            hint = "free some space or raise disk.high_watermark, and run the same command again"
             raise StorageFault(f"the disk is full: {refusal}", hint=hint, full=True)
 
     # --- at the end -----------------------------------------------------------------------------------

@@ -310,7 +310,7 @@ async def _connect(receiver: Receiver, origin: Origin) -> None:
     except ssl.SSLCertVerificationError as error:
         raise TransientFault(
             f"{origin} shows a certificate that is not to be trusted: {error.verify_message}",
-            hint="Check this machine's clock and certificate store, and the address in the configuration.",
+            hint="check this machine's clock and certificate store, and the address in the configuration",
             host_down=True,
         ) from error
     except (OSError, UnicodeError) as error:

@@ -120,7 +120,7 @@ class Annotating:
         except CannotShow as fault:
             return plain(503 if fault.busy else 422, str(fault))
         except StorageFault as fault:
-            return plain(503, f"{fault}. {fault.hint}")
+            return plain(503, f"{fault}; {fault.hint}")
         return plain(404, "there is no such page; begin at /")
 
     async def _asked(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -243,7 +243,7 @@ class Annotating:
         except BadLabels as fault:
             return plain(409, f"nothing was saved: {fault}")
         except StorageFault as fault:
-            return plain(507, f"nothing was saved: {fault}. {fault.hint}")
+            return plain(507, f"nothing was saved: {fault}; {fault.hint}")
         files = versions.versions_of(self._root, found.remote)
         answer = told.facts(version) | {"versions": told.named(files), "current": told.latest(files)}
         return as_json(answer, status=409 if version.aside else 201)
