@@ -22,7 +22,9 @@ MARK: Final = "# Written by `empiar-mirror rehearse`: its archive exists only wh
 #: Five requests a second are right for a public archive, and needless caution towards our own.
 _OWN_ARCHIVE: Final = "\n[crawl]\nrequests_per_s = 500\n"
 #: With faults the servers fall silent on purpose, and nobody wants to wait for that as long as for a real archive.
-_IMPATIENT: Final = 'stall_s = "2s"\nretry_wait_s = "0.1s"\n'
+_IMPATIENT: Final = 'stall_s = "2s"\n'
+#: Nothing passes at an archive that is served here, and one of its files is damaged at the source.
+_NO_WAITS: Final = 'retry_wait_s = "0.1s"\n'
 #: Its entries are small: nothing would go by Globus.
 _ALL_BY_GLOBUS: Final = 'from_bytes = 0\nstall = "4s"\nbundle_files = 50\n'
 #: The stand-in of Globus is opened by this secret, which opens nothing else.
@@ -64,7 +66,7 @@ def configure(folder: Path, archive: Rehearsal, *, faults: bool, globus: bool) -
         else archive.settings_toml("empiar")
     )
     channels = 'channels = ["globus", "https", "ftp"]\n' if globus else ""
-    transfer = f"\n[transfer]\n{channels}{_IMPATIENT if faults else ''}"
+    transfer = f"\n[transfer]\n{_NO_WAITS}{channels}{_IMPATIENT if faults else ''}"
     file.write_text(f"{MARK}\n{text}{_OWN_ARCHIVE}{transfer}")
     return file
 

@@ -86,7 +86,7 @@ class TransferSettings(Table):
     retries: int = Field(default=5, ge=0)
     """Fruitless attempts in a row before a file is parked; progress renews the budget."""
     retry_wait_s: Seconds = Field(default=2.0, ge=0)
-    """First wait between attempts; doubles, with jitter, up to five minutes."""
+    """First wait between attempts; doubles, with jitter, up to five minutes. An error text in a file's place is believed if it is there after 30 such waits."""
     segment_bytes: Bytes = Field(default=16 * 2**20, ge=2**20)
     """Large files are fetched in ranges of this size when several connections share one."""
 
