@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -94,12 +95,14 @@ class Endings:
         await self._catalogue.write(free)
 
     async def release(self, file_id: int, *, wait_s: float, error: str | None, keep_partial: bool) -> None:
-        """The claim is given back."""
+        """The claim is given back. Waits are whole seconds, and never shorter than a server has asked for."""
+        now = self._clock()
+        later = math.ceil(now + wait_s) if wait_s else int(now)
         await self._catalogue.write(
             functools.partial(
                 transfer_store.release,
                 file_id=file_id,
-                not_before=int(self._clock() + min(wait_s, transfer_store.LONGEST_WAIT_S)),
+                not_before=min(later, int(now) + transfer_store.LONGEST_WAIT_S),
                 error=error,
                 keep_partial=keep_partial,
             )
