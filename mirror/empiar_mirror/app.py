@@ -36,7 +36,7 @@ from empiar_mirror.pacing import Pacing
 from empiar_mirror.plan_facts import asked_for, never_heard_of
 from empiar_mirror.probe import ProbeReport
 from empiar_mirror.proving import Proving
-from empiar_mirror.reading import CATALOGUE_NAME
+from empiar_mirror.reading import CATALOGUE_NAME, require_catalogue
 from empiar_mirror.recover import recover
 from empiar_mirror.reports import (
     BagReport,
@@ -58,7 +58,7 @@ from empiar_schema.catalogue import Catalogue
 from empiar_schema.events import (
     Observer,
 )
-from empiar_schema.faults import CatalogueFault, ConfigFault
+from empiar_schema.faults import ConfigFault
 from empiar_schema.settings import ScrubSettings, Settings
 from empiar_schema.states import Channel
 
@@ -104,11 +104,8 @@ class Mirror:
             ConfigFault: `root` cannot be written.
             StorageFault: the disk refused.
         """
-        if not create and not (settings.root / CATALOGUE_NAME).exists():
-            raise CatalogueFault(
-                f"there is no catalogue in {settings.root}",
-                hint="run `empiar-mirror init` there first, or name the configuration with --config",
-            )
+        if not create:
+            require_catalogue(settings.root)
         _allow_open_files()
         folders = Folders.below(settings.root)
         lock = InstanceLock.take(folders.root)

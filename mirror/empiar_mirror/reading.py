@@ -9,8 +9,22 @@ from pathlib import Path
 from typing import Final
 
 from empiar_schema.catalogue import Catalogue
+from empiar_schema.faults import CatalogueFault
 
 CATALOGUE_NAME: Final = "empiar.db"
+
+
+def require_catalogue(root: Path) -> None:
+    """Returns where a mirror is in `root`; for those who would otherwise make folders in it.
+
+    Raises:
+        CatalogueFault: there is none.
+    """
+    if not (root / CATALOGUE_NAME).exists():
+        raise CatalogueFault(
+            f"there is no catalogue in {root}",
+            hint="run `empiar-mirror init` there first, or name the configuration with --config",
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from by_hand import picks, saved
 from empiar_imaging.pixels.durable import write_durably
+from empiar_mirror.app import Mirror
 from empiar_mirror.arrange import arrange_entry
 from empiar_mirror.arrive import Verified, link_parts, put_aside
 from empiar_mirror.cluster.leases import _make as make_lease_folder
@@ -25,9 +26,12 @@ from empiar_mirror.makers.folder import make_folder as make_job_folder
 from empiar_mirror.manifest import write_manifest
 from empiar_mirror.pacing_note import PacingNote
 from empiar_mirror.staging import PartFile, delivery_folder, part_path
+from empiar_mirror.web.snapshots import Snapshots
 from empiar_schema.disk import make_folder
-from empiar_schema.faults import StorageFault
+from empiar_schema.events import nobody
+from empiar_schema.faults import CatalogueFault, StorageFault
 from empiar_schema.paths import RemotePath
+from empiar_schema.settings import Settings
 from empiar_schema.states import Role
 
 REMOTE = RemotePath.parse(10017, "data/a/b.mrc")
@@ -107,6 +111,17 @@ def test_what_has_nothing_to_say_makes_nothing_either(
         _arrange(away)
     else:
         PacingNote(away.root).write({"https": (3, "example.org")})
+    assert not list(away.root.parent.rglob("empiar/*"))
+
+
+def test_neither_a_mirror_nor_its_web_page_begins_there(away: Away) -> None:
+    with pytest.raises(CatalogueFault, match="there is no catalogue"):
+        Mirror.open(Settings(root=away.root), observer=nobody)
+    with (
+        pytest.raises(CatalogueFault, match="there is no catalogue"),
+        Snapshots(away.root, lambda conn: None),
+    ):
+        pass
     assert not list(away.root.parent.rglob("empiar/*"))
 
 

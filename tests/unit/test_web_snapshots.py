@@ -165,8 +165,9 @@ def test_a_snapshot_is_given_up_when_all_is_to_stop(root: Path) -> None:
 
 
 def test_a_mirror_without_a_catalogue_says_what_to_do(tmp_path: Path) -> None:
-    with snapshots(tmp_path) as kept, pytest.raises(CatalogueFault, match="there is no catalogue"):
-        kept.renew()
+    with pytest.raises(CatalogueFault, match="there is no catalogue") as caught, snapshots(tmp_path):
+        pass
+    assert "empiar-mirror init" in caught.value.hint
 
 
 def test_a_reader_can_neither_write_nor_attach(root: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Final, Generic, Self, TypeVar
 from urllib.parse import quote
 
 from empiar_mirror.query import fence
-from empiar_mirror.reading import CATALOGUE_NAME, reading
+from empiar_mirror.reading import CATALOGUE_NAME, reading, require_catalogue
 from empiar_mirror.web.sums import add_up
 from empiar_schema.catalogue import translated
 from empiar_schema.disk import storage_fault
@@ -94,6 +94,7 @@ class Snapshots(Generic[T]):
         self.trouble: str | None = None
 
     def __enter__(self) -> Self:
+        require_catalogue(self._root)
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._guard = os.open(
