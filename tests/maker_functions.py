@@ -55,11 +55,14 @@ def whole_entry(work: Work) -> Sequence[Output]:
 
 
 def when_told(work: Work) -> Sequence[Output]:
-    """As `shout`, once the file `go` stands in the folder of the parameters (for z.tif, the file `end`); says who began, and that it has ended."""
+    """As `shout`, once the file `go` stands in the folder of the parameters (for the stem in the file `last`, if there is one, `end`, too); says who began, and that it has ended."""
     control = Path(str(work.parameters["control"]))
     begun = control / f"{work.stem}.{os.getppid()}.{os.getpid()}"
     begun.touch()
-    while not (control / ("end" if work.stem == "z" else "go")).exists():
+    while not (control / "go").exists():
+        time.sleep(0.01)
+    last = control / "last"
+    while last.exists() and last.read_text() == work.stem and not (control / "end").exists():
         time.sleep(0.01)
     try:
         return shout(work)

@@ -24,7 +24,7 @@ from empiar_mirror.derived_layout import plan_view
 from empiar_mirror.layout import LaidFile, LayoutPlan, Origin, Place, Rule
 from empiar_mirror.linking import LinkMode, exchange, link_all
 from empiar_mirror.view_files import laid_files
-from empiar_schema.disk import make_folder, storage_fault, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_folder
 from empiar_schema.faults import StorageFault
 from empiar_schema.layout_views import ViewRecipe
 from empiar_schema.paths import RemotePath, bytes_from_text, checked_name
@@ -297,8 +297,7 @@ def _shows(place: str, source: str, mode: LinkMode) -> bool:
 
 
 def _build(fresh: Path, found: _Found, mode: LinkMode) -> None:
-    view = fresh.parent
-    make_folder(view, within=view.parent)
+    make_folder(fresh.parent, within=standing(fresh.parents[2]))
     fresh.mkdir()
     with (fresh / MAPPING).open("x", encoding="utf-8", newline="\n") as mapping:
         mapping.writelines(_mapping_lines(found))
@@ -382,6 +381,6 @@ def _carry_over(file: Path, name: str, target: Path) -> None:
     while os.path.lexists(goal):
         goal = target / DISPLACED / (name if count == 1 else f"{name}.{count}")
         count += 1
-    make_folder(goal.parent, within=target.parent)
+    make_folder(goal.parent, within=standing(target.parents[2]))
     file.rename(goal)
     sync_folder(goal.parent)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from empiar_mirror.staging import PartFile
-from empiar_schema.disk import make_folder, storage_fault, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_folder
 from empiar_schema.paths import RemotePath
 from empiar_schema.times import iso
 
@@ -111,7 +111,7 @@ def put_aside(quarantine: Path, remote: RemotePath, *, rejected: Path, reason: s
     folder = quarantine / str(remote.empiar_id)
     name = hashlib.sha256(remote.raw).hexdigest()[:16]
     try:
-        make_folder(folder, within=quarantine)
+        make_folder(folder, within=standing(quarantine.parent))
         target = folder / f"{name}.bytes"
         count = 1
         while target.exists():

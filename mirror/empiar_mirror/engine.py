@@ -399,6 +399,10 @@ class Engine:
         if self._clock() < delivery.delivered_at + self._visible_within_s:
             await self._shelve(active, error=error, wait_s=self._visible_within_s / 4)
             return
+        if isinstance(fault, TransientFault) and fault.retry_after_s:
+            # All of it is here, and is looked at again later.
+            await self._shelve(active, error=error, wait_s=fault.retry_after_s)
+            return
         remote = str(active.work.remote)
         failed = events.AttemptFailed(active.file_id, remote, Channel.GLOBUS, error, CopyState.WANTED)
         self._observer(failed)

@@ -40,7 +40,7 @@ def write_manifest(root: Path, empiar_id: int, rows: Iterable[tuple[str, str]]) 
         StorageFault: the disk refused.
     """
     lines = (checksum_line(bytes_from_text(path), sha) for path, sha in rows)
-    return write_document(_folder(root, empiar_id) / CHECKSUMS, lines, within=_manifests(root)).changed
+    return write_document(_folder(root, empiar_id) / CHECKSUMS, lines, root=root).changed
 
 
 def write_provenance(
@@ -54,7 +54,7 @@ def write_provenance(
         StorageFault: the disk refused.
     """
     pieces = _provenance_document(empiar_id, files, derived)
-    return write_document(_folder(root, empiar_id) / PROVENANCE, pieces, within=_manifests(root)).changed
+    return write_document(_folder(root, empiar_id) / PROVENANCE, pieces, root=root).changed
 
 
 def checksum_line(path: bytes, sha256_hex: str) -> bytes:
@@ -67,12 +67,8 @@ def checksum_line(path: bytes, sha256_hex: str) -> bytes:
     return mark + sha256_hex.encode() + b"  " + path + b"\n"
 
 
-def _manifests(root: Path) -> Path:
-    return root / "manifests"
-
-
 def _folder(root: Path, empiar_id: int) -> Path:
-    return _manifests(root) / str(empiar_id)
+    return root / "manifests" / str(empiar_id)
 
 
 def _provenance_document(

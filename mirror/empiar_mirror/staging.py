@@ -13,7 +13,7 @@ from pathlib import Path
 import xxhash
 
 from empiar_mirror.stretches import BLOCK_BYTES, Stretch
-from empiar_schema.disk import storage_fault
+from empiar_schema.disk import make_folder, standing, storage_fault
 from empiar_schema.faults import ChangedUpstream, IntegrityFault
 from empiar_schema.paths import RemotePath
 from empiar_schema.transfer_store import Block
@@ -66,9 +66,7 @@ class PartFile:
             try:
                 self._fd = os.open(path, flags, 0o644)
             except FileNotFoundError:
-                path.parent.mkdir(
-                    exist_ok=True
-                )  # not `staging` itself: where that is missing, its disk is away
+                make_folder(path.parent, within=standing(path.parents[2]))
                 self._fd = os.open(path, flags, 0o644)
         except OSError as error:
             raise storage_fault(error, f"cannot open {path}") from error

@@ -38,11 +38,24 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+def standing(root: Path) -> Path:
+    """`root`, while a mirror stands in it: whatever is below, but ``archive/``, may be made again.
+
+    A root that is missing, or empty as the folder at which a disk is mounted, is a disk that is away. What would be made in its
+    place would lie on another disk, and be in the way when it comes back.
+
+    Raises:
+        FileNotFoundError: no mirror stands there.
+    """
+    if not (root / "archive").is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the mirror is not there; its disk may be away", str(root))
+    return root
+
+
 def make_folder(folder: Path, *, within: Path) -> set[Path]:
     """`folder`, at or below `within`, exists; returns the folders that have to be given to `sync_folder` before its name is durable.
 
-    `within` is never made: a mirror's own folders stand from its start, and one that is missing is a disk that is away. What
-    would be made in its place would lie on another disk, and be in the way when it comes back.
+    `within` is never made: ``archive/``, or a root that is `standing`.
 
     Raises:
         OSError: the disk refused, or `within` is not there.

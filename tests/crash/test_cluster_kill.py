@@ -49,9 +49,12 @@ def made_here(folder: Path) -> dict[str, bytes]:
 async def until(condition: object, explain: object) -> None:
     assert callable(condition)
     assert callable(explain)
-    async with asyncio.timeout(90):
-        while not condition():
-            await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(90):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(explain()) from None
 
 
 def losses(events: Sequence[Event]) -> list[WorkLost]:
@@ -94,10 +97,14 @@ def test_one_worker_killed_and_one_frozen_everything_is_made_once(
             f"data/{lost_by_kill[0]}.tif",
             f"data/{stem}.tif",
         }
+        # Who is given which file is chance; the run must not be over before the frozen one wakes.
+        names = {Path(path).stem for path in MOVIES}
+        (control / "last").write_text(max(names - {lost_by_kill[0], stem}))
         (control / "go").touch()
         again = f"data/{stem}.tif"
         await until(
-            lambda: any(isinstance(e, JobMade) and e.path.endswith(again) for e in events), cluster.log
+            lambda: any(isinstance(e, JobMade) and e.path.endswith(again) for e in events),
+            lambda: f"{events}\n{sorted(control.iterdir())}\n{cluster.log()}",
         )
         # Now the frozen one wakes, in the middle of the run, and ends its work: first the process that does it, so that
         # nobody can end that before it has written, or has tried to.

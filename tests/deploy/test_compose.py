@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -71,9 +72,11 @@ def test_images_of_others_have_a_version() -> None:
 def test_the_web_page_asks_for_a_token_and_is_in_the_image() -> None:
     web = SERVICES["web"]
     name, *arguments = web["command"]
-    command = cli.get_command(None, name)  # type: ignore[arg-type] # the group needs no context
+    # As a child of the whole program's context: commands remember the first names of their help option.
+    program = click.Context(cli, **cli.context_settings)
+    command = cli.get_command(program, name)
     assert command is not None
-    given = command.make_context(name, [*arguments]).params
+    given = command.make_context(name, [*arguments], parent=program).params
     port = ServeSettings().port
     assert web["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert token_of(Settings(serve=ServeSettings(host=given["host"]))) is not None

@@ -225,4 +225,4 @@ def test_a_sync_leaves_documents_and_arrange_writes_a_bag(
     assert main(["arrange", str(ENTRY), "--bag", "bags", "--json"]) == 1, "the bag is there already"
     captured = capsys.readouterr()
     assert json.loads(captured.out)["bags"] == []
-    assert "exists: Remove it" in captured.err
+    assert "exists: remove it" in captured.err

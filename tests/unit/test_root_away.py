@@ -82,7 +82,7 @@ WRITERS: dict[str, Callable[[Away], object]] = {
     "a new part file": _new_part,
     "a manifest": lambda a: write_manifest(a.root, 10017, [("a", "0" * 64)]),
     "a document of a view": lambda a: write_document(
-        documents_folder(a.root, 10017, "cryoppp") / "x", [b"x"], within=a.folders.manifests
+        documents_folder(a.root, 10017, "cryoppp") / "x", [b"x"], root=a.root
     ),
     "a job's folder": lambda a: make_job_folder(job_folder(a.folders.staging, 1)),
     "a lease's folder": lambda a: make_lease_folder(a.folders.staging / "leases" / "1-x"),

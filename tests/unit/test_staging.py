@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from empiar_mirror.staging import OVERLAP_BYTES, BlockHasher, PartFile, StretchWriter
+from empiar_mirror.folders import Folders
+from empiar_mirror.staging import OVERLAP_BYTES, BlockHasher, PartFile, StretchWriter, part_path
 from empiar_mirror.stretches import BLOCK_BYTES, Stretch
 from empiar_schema.faults import ChangedUpstream, IntegrityFault, StorageFault
 from empiar_schema.transfer_store import Block
@@ -22,7 +23,8 @@ def noise(count: int, seed: int = 1) -> bytes:
 
 @pytest.fixture
 def part(tmp_path: Path) -> PartFile:
-    return PartFile(tmp_path / "10017" / "5.part")
+    folders = Folders.below(tmp_path)
+    return PartFile(part_path(folders.staging, 10017, 5))
 
 
 def test_sequential_writes_are_hashed_on_the_way(part: PartFile) -> None:

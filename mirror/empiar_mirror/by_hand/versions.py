@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from empiar_imaging.labels.by_hand import LARGEST_BYTES, HandVersion, read_version, write_version
-from empiar_schema.disk import make_folder, storage_fault, sync_file, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_file, sync_folder
 from empiar_schema.faults import BadLabels, HostileName
 from empiar_schema.paths import RemotePath, bytes_from_text, text_from_bytes
 
@@ -203,9 +203,7 @@ def _write(root: Path, target: Path, data: bytes) -> None:
     # With a number of its own: what a killed process left is nobody's, and is in nobody's way.
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        if not (root / "archive").is_dir():  # `root` may be the place where a disk is mounted
-            raise FileNotFoundError(errno.ENOENT, "the mirror is not there; its disk may be away", str(root))
-        for folder in make_folder(target.parent, within=root):
+        for folder in make_folder(target.parent, within=standing(root)):
             sync_folder(folder)
         _require_inside(root, target.parent)
         try:

@@ -15,7 +15,7 @@ from empiar_mirror.cluster.leases import remove_lease_folder
 from empiar_mirror.cluster.link import Link, Undone
 from empiar_mirror.threads import in_thread
 from empiar_schema.cluster_settings import ClusterSettings
-from empiar_schema.disk import storage_fault
+from empiar_schema.disk import make_folder, standing, storage_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def greeted(
 
 def _make(folder: Path, token: str) -> None:
     try:
-        folder.parent.mkdir(exist_ok=True)
+        make_folder(folder.parent, within=standing(folder.parents[2]))
         folder.mkdir()
         (folder / "nonce").write_text(token)
     except OSError as error:

@@ -15,7 +15,7 @@ from empiar_mirror.makers.folder import remove_tree
 from empiar_mirror.threads import in_thread
 from empiar_schema import lease_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.disk import storage_fault
+from empiar_schema.disk import make_folder, standing, storage_fault
 from empiar_schema.lease_store import Grant
 
 
@@ -103,7 +103,7 @@ def recover_leases(catalogue: Catalogue, root: Path) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.parent.mkdir(exist_ok=True)  # not `staging`: where that is missing, its disk is away
+        make_folder(folder.parent, within=standing(folder.parents[2]))
         folder.mkdir()
     except OSError as error:
         raise storage_fault(error, f"cannot make {folder}") from error

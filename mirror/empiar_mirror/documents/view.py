@@ -28,7 +28,7 @@ from empiar_mirror.documents.placed import LayoutSummary, placed_files, summariz
 from empiar_mirror.documents.subject import Subject
 from empiar_mirror.documents.writing import write_document
 from empiar_schema.crawl_store import entry_of
-from empiar_schema.disk import make_folder, storage_fault, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_folder
 from empiar_schema.faults import StorageFault
 from empiar_schema.provenance_store import archive_https_url, arrivals, known_since, made_file
 
@@ -44,8 +44,8 @@ def documents_folder(root: Path, empiar_id: int, view: str) -> Path:
     return root / "manifests" / str(empiar_id) / view
 
 
-def _manifests_of(documents: Path) -> Path:
-    return documents.parent.parent
+def _root_of(documents: Path) -> Path:
+    return documents.parents[2]
 
 
 def write_view_documents(
@@ -101,7 +101,7 @@ def _write(folder: Path, documents: Mapping[str, Iterable[bytes]]) -> dict[str, 
     """The documents stand, those without content are gone; returns the SHA-256 of each that stands."""
     digests = {}
     for name, pieces in documents.items():
-        written = write_document(folder / name, pieces, within=_manifests_of(folder))
+        written = write_document(folder / name, pieces, root=_root_of(folder))
         if written.bytes:
             digests[name] = written.sha256
     return digests
@@ -123,7 +123,7 @@ def remove_view_documents(root: Path, empiar_id: int, *, view: str) -> bool:
             payload.unlink()
             removed = True
         for name in DOCUMENTS:
-            removed |= write_document(folder / name, (), within=_manifests_of(folder)).changed
+            removed |= write_document(folder / name, (), root=_root_of(folder)).changed
         if not any(folder.iterdir()):
             folder.rmdir()
             sync_folder(folder.parent)
@@ -173,7 +173,7 @@ def _crate_facts(
 
 
 def _link_payload(folder: Path, layout: Path) -> None:
-    make_folder(folder, within=_manifests_of(folder))
+    make_folder(folder, within=standing(_root_of(folder)))
     payload, goal = folder / PAYLOAD, os.path.relpath(layout, folder)
     if os.path.lexists(payload):
         if not payload.is_symlink():

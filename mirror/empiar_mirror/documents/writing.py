@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from empiar_schema.disk import make_folder, storage_fault, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Written:
     changed: bool
 
 
-def write_document(final: Path, pieces: Iterable[bytes], *, within: Path) -> Written:
-    """`final`, below `within`, which stands, holds `pieces`, durably; untouched if it did before. Without pieces there is no such file.
+def write_document(final: Path, pieces: Iterable[bytes], *, root: Path) -> Written:
+    """`final`, in the mirror in `root`, holds `pieces`, durably; untouched if it did before. Without pieces there is no such file.
 
     Raises:
         StorageFault: the disk refused.
@@ -30,7 +30,7 @@ def write_document(final: Path, pieces: Iterable[bytes], *, within: Path) -> Wri
     fresh = final.with_name(f".{final.name}.new")
     digest, size = hashlib.sha256(), 0
     try:
-        make_folder(final.parent, within=within)
+        make_folder(final.parent, within=standing(root))
         fresh.unlink(missing_ok=True)
         try:
             with fresh.open("xb") as file:

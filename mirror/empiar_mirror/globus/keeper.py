@@ -19,7 +19,7 @@ from empiar_mirror.space import Space
 from empiar_mirror.staging import delivery_folder
 from empiar_schema import events, globus_endings, globus_store, transfer_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.disk import make_folder, storage_fault
+from empiar_schema.disk import make_folder, standing, storage_fault
 from empiar_schema.events import Observer
 from empiar_schema.faults import (
     AccountFault,
@@ -338,7 +338,7 @@ class TaskKeeper:
 
 def _remove_empty(folder: Path, staging: Path) -> None:
     try:
-        make_folder(folder.parent, within=staging)
+        make_folder(folder.parent, within=standing(staging.parent))
         if folder.exists():
             folder.rmdir()
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Final
 from empiar_mirror.linking import link
 from empiar_mirror.makers.maker import JobFault, Output, Source
 from empiar_mirror.makers.templates import on_disk
+from empiar_schema import disk
 from empiar_schema.disk import storage_fault
 from empiar_schema.faults import StorageFault
 
@@ -64,7 +65,7 @@ def make_folder(folder: Path) -> None:
     """
     try:
         remove_tree(folder)
-        folder.parent.mkdir(exist_ok=True)  # not `staging`: where that is missing, its disk is away
+        disk.make_folder(folder.parent, within=disk.standing(folder.parents[2]))
         folder.mkdir()
     except OSError as error:
         raise storage_fault(error, f"cannot make {folder}") from error

@@ -28,7 +28,7 @@ from empiar_mirror.makers.pairing import Ambiguous, nearest
 from empiar_mirror.makers.templates import Filled, Unfilled, fill, names_used, values_of
 from empiar_mirror.makers.watch import Report
 from empiar_mirror.makers.watching import Bounds, reason_of, variables_for, watched
-from empiar_schema.disk import make_folder
+from empiar_schema.disk import make_folder, standing
 from empiar_schema.hook_settings import HookSettings
 from empiar_schema.paths import text_from_bytes
 from empiar_schema.states import Role
@@ -290,9 +290,8 @@ class HookMaker:
         return None
 
     def _log(self, empiar_id: int, job_id: int) -> Path:
-        derived = self.root / "derived"
-        folder = derived / str(empiar_id) / ".logs" / self.name
-        make_folder(folder, within=derived)
+        folder = self.root / "derived" / str(empiar_id) / ".logs" / self.name
+        make_folder(folder, within=standing(self.root))
         return folder / f"{job_id}.log"
 
 

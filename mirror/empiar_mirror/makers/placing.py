@@ -16,7 +16,7 @@ from empiar_mirror.makers.maker import JobFault, Task
 from empiar_mirror.makers.templates import on_disk
 from empiar_schema import job_store
 from empiar_schema.catalogue import Catalogue
-from empiar_schema.disk import make_folder, storage_fault, sync_folder
+from empiar_schema.disk import make_folder, standing, storage_fault, sync_folder
 from empiar_schema.faults import HostileName
 from empiar_schema.jobs import NewProduct
 from empiar_schema.paths import RemotePath
@@ -84,7 +84,7 @@ def place(root: Path, empiar_id: int, folder: Path, pairs: Sequence[tuple[Checke
     try:
         for checked, product in pairs:
             final = derived / on_disk(product.path)
-            changed |= make_folder(final.parent, within=derived.parent)
+            changed |= make_folder(final.parent, within=standing(root))
             (folder / checked.output.path).replace(final)
             changed.add(final.parent)
         for one in changed:
