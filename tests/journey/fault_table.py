@@ -195,7 +195,7 @@ UNNOTICED = (
     "checksums: TCP's own checksum is all that stands against it. What was received is on record by sha256 from then on.\n\n"
     "Where a file was here before, damaged or evicted since, it is noticed all the same: while its listing stays as it was, other bytes than "
     "before are believed only if they come twice in a row, and damaged ones in place of sound ones never are. They are asked for again with growing "
-    "waits, six times in about half an hour, and are then `quarantined` with both digests in the reason.\n\n"
+    "waits, for about half an hour, and are then `quarantined` with both digests in the reason.\n\n"
     "An error text more than 64 KiB inside a file is not looked for on arrival. `verify` reads every byte and records it as `body.error_text`."
 )
 
