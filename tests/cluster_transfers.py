@@ -41,10 +41,10 @@ def slower(settings: Settings, bytes_per_s: int | None) -> Settings:
     return settings.model_copy(update={"transfer": transfer})
 
 
-async def until(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
+async def until(condition: Callable[[], bool], explain: Callable[[], str], *, within_s: float = 60) -> None:
     """Returns when the condition holds."""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within_s):
             while not condition():
                 await asyncio.sleep(0.02)
     except TimeoutError:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import runpy
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -37,7 +35,7 @@ LONGEST_S: Final = 120.0
 
 
 class Life:
-    """One run of a script, as ``python script arguments…`` would be. Use it as a context manager, or wait for its end."""
+    """One run of a script, as ``python script arguments…`` would be; whoever begins one waits for its end."""
 
     def __init__(self, script: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         """The script runs. `environment`: what is to be set besides what is set here."""
@@ -98,8 +96,6 @@ def _live(script: str, arguments: tuple[str, ...], environ: dict[str, str], said
     descriptor = os.open(said, os.O_WRONLY | os.O_TRUNC)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [script, *arguments]
     sys.path.insert(0, os.path.dirname(script))
-    with contextlib.suppress(KeyboardInterrupt):
-        runpy.run_path(script, run_name="__main__")
+    runpy.run_path(script, run_name="__main__")

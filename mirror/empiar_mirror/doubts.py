@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from empiar_schema.transfer_store import LONGEST_WAIT_S
+from empiar_wire.backoff import backoff_s
+
 #: How often bytes that cannot be right are asked for before they are kept aside.
 TIMES: Final = 5
 #: Waits are so many times as long as those after a failed attempt: failures of storage pass in minutes.
 PATIENCE: Final = 30
-LONGEST_WAIT_S: Final = 3600.0
 _REMEMBERED: Final = 10_000
 
 
@@ -55,7 +57,8 @@ class Doubts:
         self._remember(file_id, _Doubt(sha256, self._clock(), times))
         if times > TIMES:
             return None
-        return min(LONGEST_WAIT_S, self._retry_wait_s * patience * 2.0 ** (times - 1))
+        first_s = self._retry_wait_s * patience
+        return backoff_s(times, first_s=first_s, ceiling_s=LONGEST_WAIT_S, jitter=lambda: 1.0)
 
     def forget(self, file_id: int) -> None:
         """The file is settled."""

@@ -142,13 +142,7 @@ def decide(
     if isinstance(fault, ProvenWrong):
         return _reject(tried, channels)
     if isinstance(fault, OtherThanBefore):
-        other = _other(tried, channels)
-        turn = (
-            Decision(Next.START_OVER, tried.channel)
-            if other is None
-            else _switch(tried, other, Next.START_OVER)
-        )
-        return replace(turn, wait_s=fault.wait_s)
+        return replace(_start_over(tried, channels), wait_s=fault.wait_s)
     if tried.fruitless > retries:
         return Decision(Next.PARK, tried.channel)
     if isinstance(fault, ChangedUpstream | IntegrityFault):
@@ -176,10 +170,7 @@ def _mistrust(fault: EmpiarMirrorError, tried: Tried, channels: Sequence[Channel
     tried.wrong += 1
     if tried.wrong > CHANGES_BELIEVED:
         return Decision(Next.PARK, tried.channel)
-    other = _other(tried, channels)
-    if other is not None:
-        return _switch(tried, other, Next.START_OVER)
-    return Decision(Next.START_OVER, tried.channel)
+    return _start_over(tried, channels)
 
 
 def _reject(tried: Tried, channels: Sequence[Channel]) -> Decision:
@@ -187,6 +178,11 @@ def _reject(tried: Tried, channels: Sequence[Channel]) -> Decision:
     tried.wrong += 1
     if tried.wrong > 1:
         return Decision(Next.QUARANTINE, tried.channel)
+    return _start_over(tried, channels)
+
+
+def _start_over(tried: Tried, channels: Sequence[Channel]) -> Decision:
+    """From the beginning, elsewhere if possible."""
     other = _other(tried, channels)
     if other is not None:
         return _switch(tried, other, Next.START_OVER)

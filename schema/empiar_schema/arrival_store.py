@@ -27,7 +27,7 @@ _SECOND: Final = UNIT_CODES[1]
 _RE_READ: Final = HERE | {CopyState.DAMAGED}
 
 _FACTS: Final = (
-    "SELECT d.empiar_id, f.bytes, f.bytes_exact, f.modified_at, f.modified_unit, s.name"
+    "SELECT d.empiar_id, f.bytes, f.bytes_exact, f.modified_at, f.modified_unit, s.name, c.sha256"
     " FROM copy c JOIN file f ON f.file_id = c.file_id JOIN directory d ON d.directory_id = f.directory_id"
     " JOIN source s ON s.source_id = f.modified_source WHERE c.file_id = ?"
 )
@@ -55,8 +55,7 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
         _require_same(conn, arrival)
         return False
     move(conn, file_id, CopyState.ARRIVED)
-    empiar_id = _record_file_facts(conn, arrival, now=now)
-    _note_other_bytes(conn, empiar_id, arrival, now=now)
+    _record_file_facts(conn, arrival, now=now)
     note_return(conn, file_id, sha256=arrival.sha256, now=now)
     conn.execute(
         "UPDATE copy SET bytes = ?2, bytes_here = ?2, bytes_credited = ?2, sha256 = ?3, channel = ifnull(?4, channel),"
@@ -76,17 +75,6 @@ def _record_arrival(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> 
     return True
 
 
-def _note_other_bytes(conn: sqlite3.Connection, empiar_id: int, arrival: Arrival, *, now: int) -> None:
-    """Where a file that was here before comes with other bytes, that is a row of `changes`."""
-    before = conn.execute("SELECT sha256 FROM copy WHERE file_id = ?", (arrival.file_id,)).fetchone()[0]
-    if before not in (None, arrival.sha256):
-        conn.execute(
-            "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new)"
-            " VALUES (?, ?, ?, 'changed', 'sha256', ?, ?)",
-            (now, empiar_id, arrival.file_id, before.hex(), arrival.sha256.hex()),
-        )
-
-
 def _require_same(conn: sqlite3.Connection, arrival: Arrival) -> None:
     """A copy that is here is never replaced; the same arrival once more is fine."""
     row = conn.execute("SELECT sha256 FROM copy WHERE file_id = ?", (arrival.file_id,)).fetchone()
@@ -97,10 +85,14 @@ def _require_same(conn: sqlite3.Connection, arrival: Arrival) -> None:
         )
 
 
-def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> int:
-    """The file's listed size and time give way to those of the bytes that came; returns the entry."""
-    empiar_id: int
-    empiar_id, size, exact, modified_at, unit, source = conn.execute(_FACTS, (arrival.file_id,)).fetchone()
+def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) -> None:
+    """The file's listed size and time give way to those of the bytes that came.
+
+    Other bytes than those that were here before are a change, too.
+    """
+    empiar_id, size, exact, modified_at, unit, source, before = conn.execute(
+        _FACTS, (arrival.file_id,)
+    ).fetchone()
     changes: list[tuple[str, str | None, str | None]] = []
     if exact and size not in (None, arrival.size):
         changes.append(("bytes", str(size), str(arrival.size)))
@@ -121,11 +113,12 @@ def _record_file_facts(conn: sqlite3.Connection, arrival: Arrival, *, now: int) 
             )
     if any(field == "modified_at" for field, *_ in changes):
         conn.execute("UPDATE file SET modified_at = ? WHERE file_id = ?", (found_at, arrival.file_id))
+    if before not in (None, arrival.sha256):
+        changes.append(("sha256", before.hex(), arrival.sha256.hex()))
     conn.executemany(
         "INSERT INTO change (changed_at, empiar_id, file_id, kind, field, old, new) VALUES (?, ?, ?, 'changed', ?, ?, ?)",
         [(now, empiar_id, arrival.file_id, *change) for change in changes],
     )
-    return empiar_id
 
 
 # --- afterwards ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import cluster_transfers
 import maker_functions
 from cluster_makers import maker
 from dask_cluster import DaskCluster, dask_cluster
@@ -46,15 +48,7 @@ def made_here(folder: Path) -> dict[str, bytes]:
     return everything_below(folder / "derived")
 
 
-async def until(condition: object, explain: object) -> None:
-    assert callable(condition)
-    assert callable(explain)
-    try:
-        async with asyncio.timeout(90):
-            while not condition():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(explain()) from None
+until = functools.partial(cluster_transfers.until, within_s=90)
 
 
 def losses(events: Sequence[Event]) -> list[WorkLost]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from empiar_mirror import doubts as module
-from empiar_mirror.doubts import LONGEST_WAIT_S, PATIENCE, TIMES, Doubts
+from empiar_mirror.doubts import PATIENCE, TIMES, Doubts
+from empiar_schema.transfer_store import LONGEST_WAIT_S
 
 A, B = bytes(32), bytes([1] * 32)
 

@@ -41,26 +41,25 @@ REMOTE = RemotePath.parse(10017, "data/a/b.mrc")
 class Away:
     """A mirror whose root is at `root` no longer; it had a part file open, which stands in `elsewhere`."""
 
-    root: Path
+    folders: Folders
     elsewhere: Path
     part: PartFile
 
     @property
-    def folders(self) -> Folders:
-        names = ("staging", "archive", "quarantine", "datasets", "manifests", "derived")
-        return Folders(self.root, *(self.root / name for name in names))
+    def root(self) -> Path:
+        return self.folders.root
 
 
 @pytest.fixture(params=["nothing", "an empty folder"])
 def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Away]:
     root, elsewhere = tmp_path / "disk/empiar", tmp_path / "elsewhere"
-    Folders.below(root)
+    folders = Folders.below(root)
     part = PartFile(part_path(root / "staging", 10017, 1))
     os.write(part.fileno(), b"abc")
     root.rename(elsewhere)
     if request.param == "an empty folder":
         root.mkdir()
-    yield Away(root, elsewhere, part)
+    yield Away(folders, elsewhere, part)
     part.close()
 
 
@@ -86,9 +85,7 @@ WRITERS: dict[str, Callable[[Away], object]] = {
     ),
     "a job's folder": lambda a: make_job_folder(job_folder(a.folders.staging, 1)),
     "a lease's folder": lambda a: make_lease_folder(a.folders.staging / "leases" / "1-x"),
-    "a folder for Globus": lambda a: _remove_empty(
-        delivery_folder(a.folders.staging) / "x", a.folders.staging
-    ),
+    "a folder for Globus": lambda a: _remove_empty(delivery_folder(a.folders.staging)),
     "a picture": lambda a: write_durably(job_folder(a.folders.staging, 1) / "a.jpg", b"x"),
     "labels by hand": lambda a: saved(a.root, "data/a.mrc", picks((1, 2))),
 }

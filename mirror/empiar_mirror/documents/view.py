@@ -44,10 +44,6 @@ def documents_folder(root: Path, empiar_id: int, view: str) -> Path:
     return root / "manifests" / str(empiar_id) / view
 
 
-def _root_of(documents: Path) -> Path:
-    return documents.parents[2]
-
-
 def write_view_documents(
     conn: sqlite3.Connection, root: Path, empiar_id: int, *, view: str
 ) -> tuple[str, ...]:
@@ -65,16 +61,17 @@ def write_view_documents(
         if not summary.files:
             remove_view_documents(root, empiar_id, view=view)
             return ()
-        _link_payload(folder, layout)
+        _link_payload(root, folder, layout)
         size, digest = _measured(layout / MAPPING)
     except OSError as error:
         raise storage_fault(error, f"cannot describe {layout}") from error
     subject = Subject(
         empiar_id, view, entry_of(conn, empiar_id), known_since(conn, empiar_id), version("empiar-mirror")
     )
-    digests = _write(folder, {MICROGRAPHS_TABLE: micrographs_table(placed_files(layout))})
+    digests = _write(root, folder, {MICROGRAPHS_TABLE: micrographs_table(placed_files(layout))})
     table = digests.get(MICROGRAPHS_TABLE)
     digests |= _write(
+        root,
         folder,
         {
             CRATE: crate(_crate_facts(conn, layout, subject, summary, size, digest)),
@@ -82,7 +79,7 @@ def write_view_documents(
         },
     )
     if summary.no_bag is not None:
-        _write(folder, dict.fromkeys(BAG_FILES, ()))
+        _write(root, folder, dict.fromkeys(BAG_FILES, ()))
         return (f"no bag of {subject.accession} {view}: {summary.no_bag}",)
     files, payload_bytes = summary.files + 1, summary.bytes + size
     https_url = archive_https_url(conn)
@@ -92,16 +89,16 @@ def write_view_documents(
         bag.MANIFEST: bag.manifest(placed_files(layout), mapping_sha256=digest),
         bag.FETCH: bag.fetch(placed_files(layout), empiar_id=empiar_id, https_url=https_url),
     }
-    digests |= _write(folder, tags)
-    _write(folder, {bag.TAG_MANIFEST: bag.tag_manifest(digests)})
+    digests |= _write(root, folder, tags)
+    _write(root, folder, {bag.TAG_MANIFEST: bag.tag_manifest(digests)})
     return ()
 
 
-def _write(folder: Path, documents: Mapping[str, Iterable[bytes]]) -> dict[str, str]:
+def _write(root: Path, folder: Path, documents: Mapping[str, Iterable[bytes]]) -> dict[str, str]:
     """The documents stand, those without content are gone; returns the SHA-256 of each that stands."""
     digests = {}
     for name, pieces in documents.items():
-        written = write_document(folder / name, pieces, root=_root_of(folder))
+        written = write_document(folder / name, pieces, root=root)
         if written.bytes:
             digests[name] = written.sha256
     return digests
@@ -123,7 +120,7 @@ def remove_view_documents(root: Path, empiar_id: int, *, view: str) -> bool:
             payload.unlink()
             removed = True
         for name in DOCUMENTS:
-            removed |= write_document(folder / name, (), root=_root_of(folder)).changed
+            removed |= write_document(folder / name, (), root=root).changed
         if not any(folder.iterdir()):
             folder.rmdir()
             sync_folder(folder.parent)
@@ -172,8 +169,8 @@ def _crate_facts(
     )
 
 
-def _link_payload(folder: Path, layout: Path) -> None:
-    make_folder(folder, within=standing(_root_of(folder)))
+def _link_payload(root: Path, folder: Path, layout: Path) -> None:
+    make_folder(folder, within=standing(root))
     payload, goal = folder / PAYLOAD, os.path.relpath(layout, folder)
     if os.path.lexists(payload):
         if not payload.is_symlink():

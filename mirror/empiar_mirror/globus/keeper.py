@@ -214,7 +214,7 @@ class TaskKeeper:
         folder = delivery_folder(self._staging)
         visible = self._settings.globus.storage == "here"
         if visible:
-            await asyncio.to_thread(_remove_empty, folder, self._staging)
+            await asyncio.to_thread(_remove_empty, folder)
         # From the root downwards: the service makes one folder at a time, and one that is there is no fault.
         for path in (places.deliveries.rpartition("/")[0], places.deliveries):
             await self._service.mkdir(collection, path)
@@ -336,9 +336,9 @@ class TaskKeeper:
         changed()
 
 
-def _remove_empty(folder: Path, staging: Path) -> None:
+def _remove_empty(folder: Path) -> None:
     try:
-        make_folder(folder.parent, within=standing(staging.parent))
+        make_folder(folder.parent, within=standing(folder.parents[1]))
         if folder.exists():
             folder.rmdir()
     except OSError as error:
